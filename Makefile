@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` alone prints the targets. CI calls these and nothing else.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Development tools have a module of their own, so that what they depend on does
+# not get into ours.
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# Files behind these build tags are vetted and linted like all others.
+TAGS := reallvm
+
+TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
+DEMO     := $(GO) run ./e2e/demo
+BENCH    := $(GO) run ./e2e/bench
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help deps build check check-format check-vet check-lint check-workflows \
+	check-rules check-generated check-modules fmt test test-lvm demo bench-publish clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages of tools/packages.txt; without root, say what is missing
+	@tools/deps.sh
+
+build: ## build the programs into bin/, static and stamped with the version
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+check: check-format check-vet check-lint check-workflows check-rules check-generated check-modules ## formatting, vet, staticcheck, workflows, house rules, generated files, go.mod
+	@echo "check: OK"
+
+check-format:
+	@files=$$($(TOOL) gofumpt -l .) || exit 1; \
+	test -z "$$files" || { echo "not formatted (make fmt does it):"; echo "$$files"; exit 1; }
+
+check-vet:
+	$(GO) vet -tags=$(TAGS) ./...
+
+check-lint:
+	$(TOOL) staticcheck -tags=$(TAGS) ./...
+
+# Without shellcheck and pyflakes: what is found must not depend on what a
+# machine happens to have.
+check-workflows:
+	$(TOOL) actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+
+check-rules:
+	$(GO) test -count=1 .
+
+# Compares the working tree with itself, not with the last commit, so that it can
+# be run before committing.
+check-generated:
+	@list() { find . -type f -not -path './.git/*' -not -path './bin/*' -not -path './out/*' -exec sha256sum {} + | sort -k 2; }; \
+	before=$$(mktemp) && after=$$(mktemp) && trap 'rm -f "$$before" "$$after"' EXIT && \
+	list >"$$before" && $(GO) generate ./... && list >"$$after" && \
+	diff "$$before" "$$after" || { echo "generated files are not current: commit what go generate ./... changed"; exit 1; }
+
+check-modules:
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+fmt: ## format all Go files
+	$(TOOL) gofumpt -w .
+
+# -count=1: every run really runs. -shuffle: no test may lean on another.
+test: ## all tests that need neither root nor LVM, with the race detector
+	$(GO) test -race -count=1 -shuffle=on -timeout=5m ./...
+
+test-lvm: ## the contract suite and the driver on real lvm2, as root
+	$(TEST_LVM)
+
+demo: ## pods with inline volumes on a real kubelet and real LVM, as root
+	$(DEMO)
+
+bench-publish: ## publish and unpublish against the bare lvm commands, as root
+	$(BENCH)
+
+clean: ## remove what the other targets made in this folder
+	rm -rf bin out
