@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// config is what every command gets with --config, so that it does the same
+// whatever the machine's lvm.conf says; docs/lvm-behaviour.md has the evidence.
+//
+//   - udev_sync, udev_rules 0: lvm makes and removes the device nodes itself and
+//     is done when it returns; inside a container udev's answer never comes.
+//   - monitoring 0: lvm must not start dmeventd inside our container.
+//   - backup, archive 0: copies in /etc/lvm slow each command down as they pile
+//     up, and inside a container nobody finds them.
+//   - report settings: what parseReport expects.
+const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0} report{time_format="%s" list_item_separator="," compact_output=0 binary_values_as_numeric=1}`
+
+// Client turns verbs into lvm commands. It is safe for concurrent use.
+//
+// It owns the LVs that carry its owner tag: Create and Snapshot add the tag, and
+// Remove and Tag touch no LV without it, whatever its name.
+type Client struct {
+	runner Runner
+	owner  string
+	queue  *queue
+}
+
+// NewClient is a client over runner that owns the LVs tagged owner.
+func NewClient(runner Runner, owner string) (*Client, error) {
+	if err := ValidateTag(owner); err != nil {
+		return nil, fmt.Errorf("owner: %w", err)
+	}
+	return &Client{runner: runner, owner: owner, queue: newQueue()}, nil
+}
+
+// Spec says what LV to create.
+type Spec struct {
+	VG   string
+	Name string
+	// Size in bytes; LVM rounds it up to whole extents (in every stripe). For a
+	// thin volume it is what the volume shows, its virtual size.
+	Size   int64
+	Layout Layout   // empty means Linear
+	Legs   int      // stripes of Striped, copies of RAID1; else 0
+	Pool   string   // the thin pool of Thin; else empty
+	Tags   []string // beside the owner tag; put on in the same metadata commit
+}
+
+// VolumeGroups reports every VG of the machine with all in it, in one command.
+// A VG twice in the answer is two VGs of one name: LVM refuses to work on them.
+func (c *Client) VolumeGroups(ctx context.Context) ([]VolumeGroup, error) {
+	stdout, err := c.queue.run(ctx, c.runner, "", append(reportArgs(), "--config", config))
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	return parseReport(stdout)
+}
+
+// VolumeGroup reports the VG of that name. ErrNotFound when there is none,
+// ErrUnavailable when there are several.
+func (c *Client) VolumeGroup(ctx context.Context, name string) (VolumeGroup, error) {
+	groups, err := c.VolumeGroups(ctx)
+	if err != nil {
+		return VolumeGroup{}, err
+	}
+	return find(groups, name)
+}
+
+func find(groups []VolumeGroup, name string) (VolumeGroup, error) {
+	var found []VolumeGroup
+	for _, g := range groups {
+		if g.Name == name {
+			found = append(found, g)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return VolumeGroup{}, fmt.Errorf("VG %s: %w", name, ErrNotFound)
+	default:
+		return VolumeGroup{}, fmt.Errorf("VG %s: %w: %d VGs have that name", name, ErrUnavailable, len(found))
+	}
+}
+
+// Lookup reports one LV. ErrNotFound when it or its VG is not there.
+func (c *Client) Lookup(ctx context.Context, vg, name string) (LogicalVolume, error) {
+	g, err := c.VolumeGroup(ctx, vg)
+	if err != nil {
+		return LogicalVolume{}, err
+	}
+	l, ok := g.LogicalVolume(name)
+	if !ok {
+		return LogicalVolume{}, fmt.Errorf("LV %s/%s: %w", vg, name, ErrNotFound)
+	}
+	return l, nil
+}
+
+// Create makes an LV, active, its first 4 KiB zeroed and old signatures wiped;
+// name, size and all tags are one metadata commit. A process that dies in between
+// may leave the LV committed but not wiped.
+//
+// ErrInvalid, ErrNotFound (VG or pool), ErrExists, ErrNoSpace, ErrMetadataFull,
+// ErrUnavailable (a PV is missing). One command; another when it failed.
+func (c *Client) Create(ctx context.Context, spec Spec) error {
+	args, err := c.createArgs(spec)
+	if err != nil {
+		return fmt.Errorf("create %s/%s: %w", spec.VG, spec.Name, err)
+	}
+	if err := c.change(ctx, spec.VG, args); err != nil {
+		return fmt.Errorf("create %s/%s: %w", spec.VG, spec.Name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotCreated(g, spec) }, spec.VG))
+	}
+	return nil
+}
+
+func (c *Client) createArgs(spec Spec) ([]string, error) {
+	if err := ValidateName(spec.VG, spec.Name); err != nil {
+		return nil, err
+	}
+	if spec.Size <= 0 || spec.Size > MaxSize {
+		return nil, fmt.Errorf("%w: size %d bytes: must be from 1 to %d", ErrInvalid, spec.Size, int64(MaxSize))
+	}
+	args := []string{"lvcreate", "--config", config, "--yes", "--name", spec.Name}
+	size := strconv.FormatInt(spec.Size, 10) + "b"
+	switch spec.Layout {
+	case Linear, "":
+		args = append(args, "--type", "linear", "--size", size)
+	case Striped:
+		args = append(args, "--type", "striped", "--stripes", strconv.Itoa(spec.Legs), "--size", size)
+	case RAID1:
+		args = append(args, "--type", "raid1", "--mirrors", strconv.Itoa(spec.Legs-1), "--size", size)
+	case Thin:
+		if err := validateWord("thin pool", spec.Pool); err != nil {
+			return nil, err
+		}
+		args = append(args, "--type", "thin", "--thinpool", spec.Pool, "--virtualsize", size)
+	}
+	if _, err := spec.layout().Allocation(spec.Size, 512, spec.Legs); err != nil {
+		return nil, err
+	}
+	if spec.Layout != Thin { // the pool zeroes what it hands out, lvm2 takes no such flags there
+		args = append(args, "--wipesignatures", "y", "--zero", "y")
+	}
+	args, err := c.withTags(args, spec.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return append(args, spec.VG), nil
+}
+
+// layout is the Spec's, with its default.
+func (s Spec) layout() Layout {
+	if s.Layout == "" {
+		return Linear
+	}
+	return s.Layout
+}
+
+func (c *Client) withTags(args, tags []string) ([]string, error) {
+	args = append(args, "--addtag", c.owner)
+	for _, t := range tags {
+		if err := ValidateTag(t); err != nil {
+			return nil, err
+		}
+		args = append(args, "--addtag", t)
+	}
+	return args, nil
+}
+
+// SnapshotSpec says what snapshot to make of an LV.
+type SnapshotSpec struct {
+	VG     string
+	Origin string
+	Name   string
+	// Size in bytes of the space for what changes, for a thick snapshot. 0 for a
+	// thin one, which takes its pool's: the origin must then be a thin volume.
+	Size int64
+	Tags []string // beside the owner tag
+}
+
+// Snapshot makes a snapshot of an LV, active and writable.
+//
+// ErrInvalid, ErrNotFound (VG or origin), ErrExists, ErrNoSpace, ErrMetadataFull,
+// ErrUnavailable. One command; another when it failed.
+func (c *Client) Snapshot(ctx context.Context, spec SnapshotSpec) error {
+	args, err := c.snapshotArgs(spec)
+	if err != nil {
+		return fmt.Errorf("snapshot %s/%s: %w", spec.VG, spec.Name, err)
+	}
+	if err := c.change(ctx, spec.VG, args); err != nil {
+		why := func(g VolumeGroup) error { return whyNoSnapshot(g, spec) }
+		return fmt.Errorf("snapshot %s/%s of %s: %w", spec.VG, spec.Name, spec.Origin, c.explain(ctx, err, why, spec.VG))
+	}
+	return nil
+}
+
+func (c *Client) snapshotArgs(spec SnapshotSpec) ([]string, error) {
+	if err := ValidateName(spec.VG, spec.Name); err != nil {
+		return nil, err
+	}
+	if err := ValidateName(spec.VG, spec.Origin); err != nil {
+		return nil, fmt.Errorf("origin: %w", err)
+	}
+	if spec.Size < 0 || spec.Size > MaxSize {
+		return nil, fmt.Errorf("%w: size %d bytes: must be from 0 to %d", ErrInvalid, spec.Size, int64(MaxSize))
+	}
+	// A thin snapshot is not activated by default (lvmthin(7)).
+	args := []string{"lvcreate", "--config", config, "--yes", "--snapshot", "--name", spec.Name, "--setactivationskip", "n"}
+	if spec.Size > 0 {
+		args = append(args, "--size", strconv.FormatInt(spec.Size, 10)+"b")
+	}
+	args, err := c.withTags(args, spec.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return append(args, spec.VG+"/"+spec.Origin), nil
+}
+
+// Extend grows an LV to at least size bytes, rounded up to whole extents; an LV
+// that is as large already is left alone. What the new extents hold are the bytes
+// of whoever had them before.
+//
+// ErrInvalid, ErrNotFound, ErrNoSpace, ErrMetadataFull, ErrUnavailable.
+func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("extend %s/%s: %w", vg, name, err)
+	}
+	if size <= 0 || size > MaxSize {
+		return fmt.Errorf("extend %s/%s: %w: size %d bytes: must be from 1 to %d", vg, name, ErrInvalid, size, int64(MaxSize))
+	}
+	args := []string{"lvextend", "--config", config, "--size", strconv.FormatInt(size, 10) + "b", vg + "/" + name}
+	err := c.change(ctx, vg, args)
+	if err == nil {
+		return nil
+	}
+	if e := c.explain(ctx, err, func(g VolumeGroup) error { return whyNotExtended(g, name, size) }, vg); !errors.Is(e, errAlready) {
+		return fmt.Errorf("extend %s/%s: %w", vg, name, e)
+	}
+	return nil
+}
+
+// Remove removes an LV with the owner tag, and a thick origin's snapshots with
+// it. An LV that is not there, or has no owner tag, is left alone, and that is
+// no error: one command does it, whatever is there.
+//
+// ErrInvalid, ErrNotFound (the VG), ErrInUse, ErrUnavailable.
+func (c *Client) Remove(ctx context.Context, vg, name string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
+	}
+	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}), vg}
+	if err := c.change(ctx, vg, args); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotRemoved(g, name) }, vg))
+	}
+	return nil
+}
+
+// Activate makes an LV's device, /dev/VG/NAME; it is no error when it is there.
+//
+// ErrInvalid, ErrNotFound, ErrUnavailable.
+func (c *Client) Activate(ctx context.Context, vg, name string) error {
+	return c.setActive(ctx, vg, name, "y")
+}
+
+// Deactivate removes an LV's device; it is no error when there is none.
+//
+// ErrInvalid, ErrNotFound, ErrInUse, ErrUnavailable.
+func (c *Client) Deactivate(ctx context.Context, vg, name string) error {
+	return c.setActive(ctx, vg, name, "n")
+}
+
+func (c *Client) setActive(ctx context.Context, vg, name, value string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("activate=%s %s/%s: %w", value, vg, name, err)
+	}
+	args := []string{"lvchange", "--config", config, "--activate", value, "--ignoreactivationskip", vg + "/" + name}
+	if err := c.change(ctx, vg, args); err != nil {
+		return fmt.Errorf("activate=%s %s/%s: %w", value, vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotActivated(g, name) }, vg))
+	}
+	return nil
+}
+
+// tagBatch is how many LVs one Tag command names: the selection is one argument,
+// of which Linux takes 128 KiB.
+const tagBatch = 500
+
+// Tag adds and removes tags on LVs of one VG that carry the owner tag, in one
+// command (for each 500). LVs that are not there, or not the owner's, are passed
+// over. The owner tag itself cannot be removed.
+//
+// ErrInvalid, ErrNotFound (the VG), ErrMetadataFull, ErrUnavailable.
+func (c *Client) Tag(ctx context.Context, vg string, add, remove []string, names ...string) error {
+	if len(names) == 0 || len(add)+len(remove) == 0 {
+		return nil
+	}
+	base := []string{"lvchange", "--config", config}
+	for _, t := range add {
+		if err := ValidateTag(t); err != nil {
+			return fmt.Errorf("tag %s: %w", vg, err)
+		}
+		base = append(base, "--addtag", t)
+	}
+	for _, t := range remove {
+		if err := ValidateTag(t); err != nil {
+			return fmt.Errorf("tag %s: %w", vg, err)
+		}
+		if t == c.owner {
+			return fmt.Errorf("tag %s: %w: the owner tag %s cannot be removed", vg, ErrInvalid, t)
+		}
+		base = append(base, "--deltag", t)
+	}
+	for _, n := range names {
+		if err := ValidateName(vg, n); err != nil {
+			return fmt.Errorf("tag %s: %w", vg, err)
+		}
+	}
+	for len(names) > 0 {
+		batch := names[:min(tagBatch, len(names))]
+		names = names[len(batch):]
+		args := append(base[:len(base):len(base)], "--select", c.selection(batch), vg)
+		if err := c.change(ctx, vg, args); err != nil {
+			return fmt.Errorf("tag %d LVs of %s: %w", len(batch), vg, c.explain(ctx, err, whyUnchanged, vg))
+		}
+	}
+	return nil
+}
+
+// selection picks the owner's LVs of these names. Names and the tag were
+// validated: no quote can be in them.
+func (c *Client) selection(names []string) string {
+	terms := make([]string, len(names))
+	for i, n := range names {
+		terms[i] = `lv_name="` + n + `"`
+	}
+	return `lv_tags="` + c.owner + `" && (` + strings.Join(terms, " || ") + `)`
+}
+
+// Running lists the commands that are running now, the oldest first.
+func (c *Client) Running() []Running { return c.queue.running() }
+
+func (c *Client) change(ctx context.Context, vg string, args []string) error {
+	_, err := c.queue.run(ctx, c.runner, vg, args)
+	return err
+}
