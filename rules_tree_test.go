@@ -225,7 +225,7 @@ func (f *goFile) constantLike(name string, value ast.Expr) bool {
 		if x, ok := s.X.(*ast.Ident); ok && x.Name == "flag" && (layer(f.dir) == testSupport || f.ast.Name.Name == "main") {
 			return true
 		}
-		return strings.HasPrefix(s.Sel.Name, "Must") || slices.Contains([]string{"NewReplacer", "MakeTable"}, s.Sel.Name)
+		return strings.HasPrefix(s.Sel.Name, "Must") || slices.Contains([]string{"NewReplacer", "MakeTable", "NewSHA1"}, s.Sel.Name)
 	}
 	return false
 }
