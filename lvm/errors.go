@@ -49,3 +49,16 @@ func (e *HungError) Error() string {
 
 // Unwrap gives the context's error.
 func (e *HungError) Unwrap() error { return e.Cause }
+
+// ExplainedError is a command that failed, with what the state that was read
+// afterwards says was the matter. It wraps both.
+type ExplainedError struct {
+	Reason error // wraps one of the sentinels
+	Failed error // the *ExitError
+}
+
+// Error gives the reason first: it is what a person needs.
+func (e *ExplainedError) Error() string { return e.Reason.Error() + ": " + e.Failed.Error() }
+
+// Unwrap gives both.
+func (e *ExplainedError) Unwrap() []error { return []error{e.Reason, e.Failed} }

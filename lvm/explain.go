@@ -31,10 +31,10 @@ func (c *Client) explain(ctx context.Context, failed error, why func(VolumeGroup
 	}
 	g, err := find(groups, vg)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, failed)
+		return &ExplainedError{Reason: err, Failed: failed}
 	}
 	if reason := why(g); reason != nil {
-		return fmt.Errorf("%w: %w", reason, failed)
+		return &ExplainedError{Reason: reason, Failed: failed}
 	}
 	return failed
 }
