@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// Class is a device class: what a user asks for.
+type Class struct {
+	Name    string
+	Default bool // of requests that name no class
+	Pool    Pool
+	// Unit is what sizes are rounded up to, in bytes. The VG's extent divides it,
+	// so that the size asked for and the size had are the same on every node.
+	Unit          int64
+	Layout        lvm.Layout
+	Legs          int      // stripes, or copies of raid1; else 0
+	DefaultSize   int64    // bytes, for requests without a size; 0: they must have one
+	Filesystem    string   // for requests that name none
+	MountOptions  []string // for every volume, before the request's own
+	MkfsOptions   []string // arguments of mkfs, for every volume
+	Wipe          string   // wipeZero or wipeNone: what is done to raw bytes before a tenant gets them
+	Overprovision float64  // of a thin pool: sum of virtual sizes over its size
+}
+
+// The policies of Class.Wipe.
+const (
+	wipeZero = "zero"
+	wipeNone = "none"
+)
+
+// Pool is what a class's volumes are made from on this node.
+type Pool struct {
+	Name        string
+	VolumeGroup string
+	ThinPool    string // empty: the VG's own extents
+	Reserve     int64  // bytes of free space that podlv leaves alone
+}
+
+// Classes is a node's configuration of device classes. It does not change.
+type Classes struct {
+	classes []Class
+	pools   []Pool
+}
+
+// classFile is the file's form. Quantities and enumerations are read as text so
+// that every problem can be reported, not only the first.
+type classFile struct {
+	Pools []struct {
+		Name        string `json:"name"`
+		VolumeGroup string `json:"volumeGroup"`
+		ThinPool    string `json:"thinPool,omitempty"`
+		Reserve     string `json:"reserve,omitempty"`
+	} `json:"pools"`
+	Classes []struct {
+		Name          string   `json:"name"`
+		Default       bool     `json:"default,omitempty"`
+		Pool          string   `json:"pool"`
+		Unit          string   `json:"unit,omitempty"`
+		Layout        string   `json:"layout,omitempty"`
+		Stripes       int      `json:"stripes,omitempty"`
+		Copies        int      `json:"copies,omitempty"`
+		DefaultSize   string   `json:"defaultSize,omitempty"`
+		Filesystem    string   `json:"filesystem,omitempty"`
+		MountOptions  string   `json:"mountOptions,omitempty"`
+		MkfsOptions   string   `json:"mkfsOptions,omitempty"`
+		Wipe          string   `json:"wipe,omitempty"`
+		Overprovision *float64 `json:"overprovision,omitempty"`
+	} `json:"classes"`
+}
+
+// className is what a class or pool may be called: part of a label and of the
+// name of an extended resource.
+var className = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+const defaultUnit = 4 * mib
+
+// ParseClasses reads the configuration of device classes, YAML or JSON. Unknown
+// and doubled keys are errors. The error names every problem that was found.
+func ParseClasses(data []byte) (*Classes, error) {
+	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, fmt.Errorf("device classes: %w", err)
+	}
+	var file classFile
+	strict, err := json.UnmarshalStrict(asJSON, &file)
+	if err != nil {
+		return nil, fmt.Errorf("device classes: %w", err)
+	}
+	p := &problems{}
+	for _, e := range strict {
+		p.add("%w", e)
+	}
+	c := &Classes{}
+	pools := c.readPools(file, p)
+	c.readClasses(file, pools, p)
+	if err := p.join(); err != nil {
+		return nil, fmt.Errorf("device classes: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Classes) readPools(file classFile, p *problems) map[string]Pool {
+	if len(file.Pools) == 0 {
+		p.add("pools: at least one is needed")
+	}
+	known := map[string]Pool{}
+	taken := map[string]string{}
+	for i, f := range file.Pools {
+		at := fmt.Sprintf("pools[%d]", i)
+		if !className.MatchString(f.Name) {
+			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, f.Name)
+		}
+		if _, twice := known[f.Name]; twice {
+			p.add("%s.name: %q: another pool has that name", at, f.Name)
+		}
+		if err := lvm.ValidateName(f.VolumeGroup, "x"); err != nil {
+			p.add("%s.volumeGroup: %w", at, err)
+		}
+		if f.ThinPool != "" {
+			if err := lvm.ValidateName(f.VolumeGroup, f.ThinPool); err != nil {
+				p.add("%s.thinPool: %w", at, err)
+			}
+		}
+		place := f.VolumeGroup + "/" + f.ThinPool
+		if other, twice := taken[place]; twice {
+			p.add("%s: VG %q thin pool %q is pool %q already: its bytes would be counted twice", at, f.VolumeGroup, f.ThinPool, other)
+		}
+		taken[place] = f.Name
+		pool := Pool{Name: f.Name, VolumeGroup: f.VolumeGroup, ThinPool: f.ThinPool, Reserve: p.quantity(at+".reserve", f.Reserve, 0)}
+		known[f.Name] = pool
+		c.pools = append(c.pools, pool)
+	}
+	return known
+}
+
+func (c *Classes) readClasses(file classFile, pools map[string]Pool, p *problems) {
+	if len(file.Classes) == 0 {
+		p.add("classes: at least one is needed")
+	}
+	names := map[string]bool{}
+	defaults := []string{}
+	for i, f := range file.Classes {
+		at := fmt.Sprintf("classes[%d]", i)
+		if !className.MatchString(f.Name) {
+			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, f.Name)
+		}
+		if names[f.Name] {
+			p.add("%s.name: %q: another class has that name", at, f.Name)
+		}
+		names[f.Name] = true
+		if f.Default {
+			defaults = append(defaults, f.Name)
+		}
+		pool, ok := pools[f.Pool]
+		if !ok {
+			p.add("%s.pool: %q: no such pool; there are %s", at, f.Pool, list(poolNames(pools)))
+		}
+		class := Class{
+			Name: f.Name, Default: f.Default, Pool: pool,
+			Unit:          p.quantity(at+".unit", f.Unit, defaultUnit),
+			DefaultSize:   p.quantity(at+".defaultSize", f.DefaultSize, 0),
+			Filesystem:    f.Filesystem,
+			Wipe:          f.Wipe,
+			Overprovision: 1,
+		}
+		if class.Unit < 512 || class.Unit > 1<<32 || class.Unit&(class.Unit-1) != 0 {
+			p.add("%s.unit: %q: must be a power of two from 512 to 4Gi", at, f.Unit)
+		}
+		class.readLayout(at, f.Layout, f.Stripes, f.Copies, ok, p)
+		class.readFilesystem(at, f.MountOptions, f.MkfsOptions, p)
+		switch class.Wipe {
+		case "":
+			class.Wipe = wipeZero
+		case wipeZero, wipeNone:
+		default:
+			p.add("%s.wipe: %q: must be %s or %s", at, f.Wipe, wipeZero, wipeNone)
+		}
+		if f.Overprovision != nil {
+			class.Overprovision = *f.Overprovision
+			if class.Overprovision < 1 || class.Overprovision > 1000 {
+				p.add("%s.overprovision: %v: must be from 1 to 1000", at, class.Overprovision)
+			}
+			if class.Overprovision > 1 && class.Layout != lvm.Thin {
+				p.add("%s.overprovision: %v: only a thin pool can promise more than it has", at, class.Overprovision)
+			}
+		}
+		c.classes = append(c.classes, class)
+	}
+	if len(defaults) > 1 {
+		p.add("classes: %s are all the default, only one can be", list(defaults))
+	}
+}
+
+func (class *Class) readLayout(at, layout string, stripes, copies int, poolKnown bool, p *problems) {
+	thin := class.Pool.ThinPool != ""
+	class.Layout = lvm.Layout(layout)
+	if layout == "" {
+		class.Layout = lvm.Linear
+		if thin {
+			class.Layout = lvm.Thin
+		}
+	}
+	if poolKnown && thin != (class.Layout == lvm.Thin) {
+		p.add("%s.layout: %q: a class is thin if, and only if, its pool has a thinPool", at, class.Layout)
+	}
+	switch class.Layout {
+	case lvm.Linear, lvm.Thin:
+	case lvm.Striped:
+		class.Legs = stripes
+	case lvm.RAID1:
+		class.Legs = copies
+	default:
+		p.add("%s.layout: %q: must be linear, striped, raid1 or thin", at, layout)
+		return
+	}
+	if _, err := class.Layout.Allocation(1, defaultUnit, class.Legs); err != nil {
+		p.add("%s.layout: %w", at, err)
+	}
+	if stripes != 0 && class.Layout != lvm.Striped {
+		p.add("%s.stripes: %d: only a striped class has stripes", at, stripes)
+	}
+	if copies != 0 && class.Layout != lvm.RAID1 {
+		p.add("%s.copies: %d: only a raid1 class has copies", at, copies)
+	}
+}
+
+func (class *Class) readFilesystem(at, mountOptions, mkfsOptions string, p *problems) {
+	if class.Filesystem == "" {
+		class.Filesystem = defaultFilesystem
+	}
+	fs, err := filesystemNamed(class.Filesystem)
+	if err != nil {
+		p.add("%s.filesystem: %w", at, err)
+		return
+	}
+	if class.MountOptions, err = fs.mountOptions(mountOptions); err != nil {
+		p.add("%s.mountOptions: %w", at, err)
+	}
+	if class.MkfsOptions, err = fs.mkfsOptions(mkfsOptions); err != nil {
+		p.add("%s.mkfsOptions: %w", at, err)
+	}
+}
+
+// Named finds the class of a request; an empty name asks for the default one.
+func (c *Classes) Named(name string) (Class, error) {
+	var names []string
+	for _, class := range c.classes {
+		if class.Name == name || name == "" && class.Default {
+			return class, nil
+		}
+		names = append(names, class.Name)
+	}
+	if name == "" {
+		return Class{}, fmt.Errorf("%w: class: none is named and this node has no default class; name one of %s", errInvalid, list(names))
+	}
+	return Class{}, fmt.Errorf("%w: class %q: unknown on this node; there are %s", errInvalid, name, list(names))
+}
+
+// VolumeGroups are the VGs that the pools are on, each once.
+func (c *Classes) VolumeGroups() []string {
+	seen := map[string]bool{}
+	var names []string
+	for _, p := range c.pools {
+		if !seen[p.VolumeGroup] {
+			seen[p.VolumeGroup] = true
+			names = append(names, p.VolumeGroup)
+		}
+	}
+	return names
+}
+
+// among picks the VGs that the pools are on.
+func (c *Classes) among(groups []lvm.VolumeGroup) []lvm.VolumeGroup {
+	var ours []lvm.VolumeGroup
+	for _, g := range groups {
+		if slices.Contains(c.VolumeGroups(), g.Name) {
+			ours = append(ours, g)
+		}
+	}
+	return ours
+}
+
+// Check compares the configuration with the VGs that the node has. The error
+// names every problem.
+func (c *Classes) Check(groups []lvm.VolumeGroup) error {
+	p := &problems{}
+	found := map[string][]lvm.VolumeGroup{}
+	var have []string
+	for _, g := range groups {
+		found[g.Name] = append(found[g.Name], g)
+		have = append(have, g.Name)
+	}
+	for _, pool := range c.pools {
+		g := found[pool.VolumeGroup]
+		switch {
+		case len(g) == 0:
+			p.add("pool %q: there is no VG %q on this node; there are %s", pool.Name, pool.VolumeGroup, list(have))
+			continue
+		case len(g) > 1:
+			p.add("pool %q: %d VGs are called %q; rename all but one by their UUID (vgrename)", pool.Name, len(g), pool.VolumeGroup)
+			continue
+		}
+		if pool.ThinPool != "" {
+			if l, ok := g[0].LogicalVolume(pool.ThinPool); !ok || !l.IsThinPool() {
+				p.add("pool %q: VG %q has no thin pool %q", pool.Name, pool.VolumeGroup, pool.ThinPool)
+			}
+		}
+		for _, class := range c.classes {
+			if class.Pool.Name == pool.Name && class.Unit%g[0].ExtentSize != 0 {
+				p.add("class %q: its unit, %d bytes, is no multiple of the extent of VG %q, %d bytes: sizes would differ from node to node", class.Name, class.Unit, g[0].Name, g[0].ExtentSize)
+			}
+		}
+	}
+	return p.join()
+}
+
+// problems collects what is wrong, so that it can be said at once.
+type problems struct{ errs []error }
+
+func (p *problems) add(format string, args ...any) {
+	p.errs = append(p.errs, fmt.Errorf(format, args...))
+}
+
+func (p *problems) join() error { return errors.Join(p.errs...) }
+
+// quantity reads a Kubernetes quantity of bytes; empty means unset.
+func (p *problems) quantity(at, text string, unset int64) int64 {
+	if text == "" {
+		return unset
+	}
+	n, err := parseSize(text)
+	if err != nil {
+		p.add("%s: %w", at, err)
+		return unset
+	}
+	return n
+}
+
+// parseSize reads a Kubernetes quantity of at least one byte and at most
+// lvm.MaxSize. A fraction of a byte is rounded up, as Kubernetes does.
+func parseSize(text string) (int64, error) {
+	q, err := resource.ParseQuantity(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %q is not a quantity; write 500Mi or 10Gi", errInvalid, text)
+	}
+	if q.Sign() <= 0 {
+		return 0, fmt.Errorf("%w: %q: must be more than 0", errInvalid, text)
+	}
+	if q.Cmp(*resource.NewQuantity(lvm.MaxSize, resource.BinarySI)) > 0 {
+		return 0, fmt.Errorf("%w: %q: an LV cannot be 8 EiB or larger", errRange, text)
+	}
+	return q.Value(), nil
+}
+
+func poolNames(pools map[string]Pool) []string {
+	names := make([]string, 0, len(pools))
+	for n := range pools {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// list is names for a sentence.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

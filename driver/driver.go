@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"k8s.io/client-go/tools/record"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// Config is all that an agent is given. It makes nothing of this itself, so that
+// a simulator can run a thousand agents on shared parts.
+type Config struct {
+	NodeName string // the Kubernetes node's
+	Version  string // for GetPluginInfo
+	Socket   string // path of the CSI socket
+	// RegistrationDir is kubelet's plugins_registry folder. Empty: no registration.
+	RegistrationDir string
+	// HTTPAddress serves /metrics, /healthz and /readyz. Empty: not served.
+	HTTPAddress string
+
+	Classes    *ClassSource
+	Runner     lvm.Runner
+	Mounter    Mounter
+	Filesystem Filesystem
+	Pods       Pods                 // nil without a Kubernetes API
+	Kubelet    Witness              // what kubelet has on disk; nil only with the reaper off
+	Events     record.EventRecorder // nil without a Kubernetes API
+	Reaper     ReaperConfig
+	Clock      clock.Clock
+	Log        *slog.Logger
+}
+
+// Driver is the agent of one node.
+type Driver struct {
+	config   Config
+	client   *lvm.Client
+	settle   *settler
+	reaper   *reaper
+	identity *identity
+	node     *node
+	metrics  *metrics
+	registry *prometheus.Registry
+}
+
+// New puts an agent together. It touches nothing yet.
+func New(c Config) (*Driver, error) {
+	if c.NodeName == "" {
+		return nil, fmt.Errorf("%w: the node's name is empty", errInvalid)
+	}
+	if err := c.Reaper.Validate(); err != nil {
+		return nil, err
+	}
+	witnesses := map[string]Witness{}
+	if c.Reaper.Interval > 0 {
+		if c.Kubelet == nil {
+			return nil, fmt.Errorf("%w: the reaper needs kubelet's folders as a witness", errInvalid)
+		}
+		witnesses["kubelet's folders"] = c.Kubelet
+		switch {
+		case c.Pods != nil:
+			witnesses["the API server"] = apiWitness{c.Pods}
+		case !c.Reaper.WithoutAPI:
+			return nil, fmt.Errorf("%w: the reaper needs the API server as a witness", errInvalid)
+		}
+	}
+	d := &Driver{config: c, registry: prometheus.NewRegistry()}
+	observe := func(verb, result string, took time.Duration) {
+		d.metrics.commands.WithLabelValues(verb, result).Observe(took.Seconds())
+	}
+	var err error
+	if d.client, err = lvm.NewClient(&measured{next: c.Runner, observe: observe}, Owner); err != nil {
+		return nil, err
+	}
+	if d.metrics, err = newMetrics(d.registry, d.client.Running); err != nil {
+		return nil, err
+	}
+	d.settle = newSettler(d.client, c.Clock, c.Log)
+	space := &spaceWaiter{lvm: d.client, pods: c.Pods, clock: c.Clock, log: c.Log}
+	d.identity = &identity{version: c.Version, lvm: d.client, classes: c.Classes}
+	d.node = &node{
+		name: c.NodeName, classes: c.Classes, mounts: c.Mounter, filesystem: c.Filesystem,
+		inline: &inline{
+			lvm: d.client, mounts: c.Mounter, filesystem: c.Filesystem, settle: d.settle, space: space,
+			events: events{recorder: c.Events, node: c.NodeName}, clock: c.Clock, log: c.Log,
+		},
+	}
+	d.reaper = &reaper{
+		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
+		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
+	}
+	return d, nil
+}
+
+// Run serves until ctx ends, and then until the calls and commands that run have
+// ended. It returns an error when it could not start, or had to stop by itself.
+func (d *Driver) Run(ctx context.Context) error {
+	socket, err := listen(d.config.Socket)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(interceptor(d.config.Log, d.metrics)))
+	csi.RegisterIdentityServer(server, d.identity)
+	csi.RegisterNodeServer(server, d.node)
+
+	ctx, stop := context.WithCancelCause(ctx)
+	var tasks sync.WaitGroup
+	task := func(name string, run func() error) {
+		tasks.Add(1)
+		go func() {
+			defer tasks.Done()
+			if err := run(); err != nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+			}
+		}()
+	}
+	if err := ready(ctx, d.client, d.config.Classes.Get()); err != nil {
+		// Not fatal: a disk may come late, and what is mounted must stay served.
+		d.config.Log.Error("not ready yet: volumes of the device classes named here cannot be made", "error", err)
+	}
+	if err := d.settle.recover(ctx, d.config.Mounter, d.config.Classes.Get()); err != nil {
+		d.config.Log.Warn("cannot look for volumes that an earlier agent left unsettled", "error", err)
+	}
+	task("serve CSI", func() error { return server.Serve(socket) })
+	task("settle", func() error { d.settle.run(ctx); return nil })
+	task("reap", func() error { d.reaper.run(ctx); return nil })
+	task("device classes", func() error {
+		d.config.Classes.watch(ctx, d.client, d.config.Clock, d.config.Log)
+		return nil
+	})
+	closers := []io.Closer{}
+	if d.config.RegistrationDir != "" {
+		registrar, err := d.register(task)
+		if err != nil {
+			stop(err)
+		} else {
+			closers = append(closers, registrar)
+		}
+	}
+	if d.config.HTTPAddress != "" {
+		web, err := d.serveHTTP(task)
+		if err != nil {
+			stop(err)
+		} else {
+			closers = append(closers, web)
+		}
+	}
+	d.config.Log.Info("serving", "socket", d.config.Socket, "node", d.config.NodeName, "version", d.config.Version)
+	<-ctx.Done()
+	for _, c := range closers {
+		_ = c.Close() // closing: there is nobody left to tell
+	}
+	server.GracefulStop()
+	tasks.Wait()
+	d.waitForCommands()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// stopTime is how long the agent waits for lvm commands that run when it stops.
+const stopTime = 20 * time.Second
+
+// waitForCommands lets lvm commands end that nobody waits for any more: the end
+// of a container kills all in it.
+func (d *Driver) waitForCommands() {
+	deadline := time.Now().Add(stopTime)
+	for len(d.client.Running()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for _, r := range d.client.Running() {
+		d.config.Log.Error("stopping while an lvm command runs", "verb", r.Args[0], "vg", r.VG, "since", r.Since)
+	}
+}
+
+// grpcCloser stops a gRPC server.
+type grpcCloser struct{ *grpc.Server }
+
+func (c grpcCloser) Close() error { c.Stop(); return nil }
+
+// register serves kubelet's registration on a socket of its own.
+func (d *Driver) register(task func(string, func() error)) (io.Closer, error) {
+	socket, err := listen(filepath.Join(d.config.RegistrationDir, Name+"-reg.sock"))
+	if err != nil {
+		return nil, fmt.Errorf("kubelet registration: %w", err)
+	}
+	server := grpc.NewServer()
+	registerapi.RegisterRegistrationServer(server, &registration{endpoint: d.config.Socket, log: d.config.Log})
+	task("serve registration", func() error { return server.Serve(socket) })
+	return grpcCloser{server}, nil
+}
+
+// serveHTTP serves metrics and health. Liveness does not ask LVM: a restart would
+// not make a hung disk answer, and would kill lvm in the middle of a write.
+func (d *Driver) serveHTTP(task func(string, func() error)) (io.Closer, error) {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+		defer cancel()
+		if err := ready(ctx, d.client, d.config.Classes.Get()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	l, err := net.Listen("tcp", d.config.HTTPAddress)
+	if err != nil {
+		return nil, fmt.Errorf("metrics and health: %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	task("serve metrics and health", func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	return server, nil
+}
+
+// listen listens on a unix socket. One that a dead process left is replaced; one
+// that answers is an error.
+func listen(path string) (net.Listener, error) {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close() // only asked whether somebody is there
+		return nil, fmt.Errorf("socket %s is in use: another process answers on it; is another podlv running on this node?", path)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			return nil, fmt.Errorf("socket %s: %w", path, err)
+		}
+	case err != nil:
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	case info.Mode()&os.ModeSocket == 0:
+		return nil, fmt.Errorf("socket %s: something that is not a socket is there; it is left alone", path)
+	default:
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("socket %s: %w", path, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	return l, nil
+}

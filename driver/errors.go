@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// What can be wrong with a request, beside what package lvm knows.
+var (
+	errInvalid     = errors.New("invalid request")            // can never succeed as it is
+	errRange       = errors.New("out of range")               // a size that can never be had
+	errNotThere    = errors.New("no such volume")             // the volume or its path is not there
+	errDiffers     = errors.New("exists and differs")         // published already, with other attributes
+	errCondition   = errors.New("not possible as things are") // somebody has to change something first
+	errBusy        = errors.New("another call is at work on this volume")
+	errUnsettled   = errors.New("not undone") // a failed call could not take back what it made
+	errUnsupported = errors.New("not supported")
+)
+
+// codeOf is the one place where errors become gRPC codes. The order counts: what
+// is left half-made must not look final, whatever made the call fail. kubelet
+// takes Canceled, DeadlineExceeded, Unavailable, ResourceExhausted and Aborted
+// for "uncertain", so that it calls NodeUnpublishVolume when the pod goes; after
+// any other code it forgets the volume (kubernetes 1.36,
+// pkg/volume/csi/csi_client.go, isFinalError).
+func codeOf(err error) codes.Code {
+	for _, row := range []struct {
+		is   error
+		code codes.Code
+	}{
+		{errUnsettled, codes.Unavailable},
+		{context.DeadlineExceeded, codes.DeadlineExceeded},
+		{context.Canceled, codes.Canceled},
+		{errBusy, codes.Aborted},
+		{errInvalid, codes.InvalidArgument},
+		{errRange, codes.OutOfRange},
+		{errDiffers, codes.AlreadyExists},
+		{errCondition, codes.FailedPrecondition},
+		{errNotThere, codes.NotFound},
+		{errUnsupported, codes.Unimplemented},
+		{lvm.ErrInvalid, codes.InvalidArgument},
+		{lvm.ErrNoSpace, codes.ResourceExhausted},
+		{lvm.ErrMetadataFull, codes.ResourceExhausted},
+		{lvm.ErrInUse, codes.FailedPrecondition},
+		{lvm.ErrUnavailable, codes.Unavailable},
+		{lvm.ErrExists, codes.AlreadyExists},
+		{lvm.ErrNotFound, codes.NotFound},
+	} {
+		if errors.Is(err, row.is) {
+			return row.code
+		}
+	}
+	return codes.Internal
+}
+
+// quiet are the calls that kubelet makes all the time.
+var quiet = map[string]bool{
+	csi.Node_NodeGetCapabilities_FullMethodName: true,
+	csi.Node_NodeGetVolumeStats_FullMethodName:  true,
+	csi.Identity_Probe_FullMethodName:           true,
+}
+
+// interceptor maps errors, logs one line a call and counts it. It logs no part
+// of a request but the names below: volume contexts are users' words, and secrets
+// are in requests too.
+func interceptor(log *slog.Logger, m *metrics) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		start := time.Now()
+		response, err := next(ctx, req)
+		code := codes.OK
+		if err != nil {
+			// What grpc itself or an embedded Unimplemented server said stays.
+			if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
+				code = s.Code()
+			} else {
+				code = codeOf(err)
+			}
+			err = status.Error(code, err.Error())
+		}
+		took := time.Since(start)
+		m.rpc(info.FullMethod, code.String(), took)
+		attrs := append(requestAttrs(req), slog.String("code", code.String()), slog.Duration("took", took.Round(time.Microsecond)))
+		level := slog.LevelInfo
+		switch {
+		case err != nil:
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", err.Error()))
+		case quiet[info.FullMethod]:
+			level = slog.LevelDebug
+		}
+		log.LogAttrs(ctx, level, info.FullMethod[len("/csi.v1."):], attrs...)
+		return response, err
+	}
+}
+
+// requestAttrs are the words of a request that are logged.
+func requestAttrs(req any) []slog.Attr {
+	var attrs []slog.Attr
+	if r, ok := req.(interface{ GetVolumeId() string }); ok {
+		attrs = append(attrs, slog.String("volume", r.GetVolumeId()))
+	}
+	if r, ok := req.(interface{ GetVolumeContext() map[string]string }); ok {
+		c := r.GetVolumeContext()
+		if c[keyPodName] != "" {
+			attrs = append(attrs, slog.String("pod", c[keyPodNamespace]+"/"+c[keyPodName]), slog.String("class", c[attributeClass]), slog.String("size", c[attributeSize]))
+		}
+	}
+	if r, ok := req.(interface{ GetTargetPath() string }); ok {
+		attrs = append(attrs, slog.String("target", r.GetTargetPath()))
+	}
+	return attrs
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// Name is the CSI driver's name.
+const Name = "podlv.dev"
+
+// TopologyKey labels the node that a volume is on.
+const TopologyKey = "topology.podlv.dev/node"
+
+// identity is the CSI Identity service.
+type identity struct {
+	csi.UnimplementedIdentityServer
+	version string
+	lvm     *lvm.Client
+	classes *ClassSource
+}
+
+var _ csi.IdentityServer = &identity{}
+
+func (s *identity) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
+	return &csi.GetPluginInfoResponse{Name: Name, VendorVersion: s.version}, nil
+}
+
+func (s *identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
+	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{{
+		Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{
+			Type: csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
+		}},
+	}}}, nil
+}
+
+// Probe asks LVM for a report: the plugin is ready when LVM answers and has what
+// the device classes need. It is for readiness; a liveness probe that depends on
+// LVM would restart the agent in the middle of a write.
+func (s *identity) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
+	if err := ready(ctx, s.lvm, s.classes.Get()); err != nil {
+		return nil, err
+	}
+	return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
+}
+
+// ready says why the node cannot serve its device classes.
+func ready(ctx context.Context, client *lvm.Client, classes *Classes) error {
+	groups, err := client.VolumeGroups(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: LVM does not answer: %w", errCondition, err)
+	}
+	if err := classes.Check(groups); err != nil {
+		return fmt.Errorf("%w: %w", errCondition, err)
+	}
+	return nil
+}

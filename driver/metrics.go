@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// metrics are the agent's own numbers.
+type metrics struct {
+	commands *prometheus.HistogramVec
+	rpcs     *prometheus.HistogramVec
+	orphans  *prometheus.GaugeVec
+	reaped   *prometheus.CounterVec
+}
+
+// hungAfter is when a command that is still running counts as hung.
+const hungAfter = time.Minute
+
+func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*metrics, error) {
+	m := &metrics{
+		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "podlv_lvm_command_duration_seconds", Help: "Time that lvm commands took, by verb and result (ok, failed).",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
+		}, []string{"verb", "result"}),
+		rpcs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "podlv_rpc_duration_seconds", Help: "Time that RPCs took, by method and gRPC code.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
+		}, []string{"method", "code"}),
+		orphans: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "podlv_orphans", Help: "Inline LVs without a pod that the reaper saw in its last pass, by volume group.",
+		}, []string{"vg"}),
+		reaped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "podlv_orphans_removed_total", Help: "Inline LVs that the reaper tried to remove, by volume group and result (ok, failed).",
+		}, []string{"vg", "result"}),
+	}
+	hung := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "podlv_lvm_commands_hung", Help: "lvm commands that have been running for more than a minute.",
+	}, func() float64 {
+		n := 0
+		for _, r := range running() {
+			if time.Since(r.Since) > hungAfter {
+				n++
+			}
+		}
+		return float64(n)
+	})
+	for _, c := range []prometheus.Collector{m.commands, m.rpcs, m.orphans, m.reaped, hung} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) rpc(method, code string, took time.Duration) {
+	m.rpcs.WithLabelValues(method, code).Observe(took.Seconds())
+}
+
+func (m *metrics) reap(vg string, err error) {
+	m.reaped.WithLabelValues(vg, outcome(err)).Inc()
+}
+
+// measured is a Runner that counts and times every command.
+type measured struct {
+	next    lvm.Runner
+	observe func(verb, result string, took time.Duration)
+}
+
+func (r *measured) Run(ctx context.Context, args ...string) ([]byte, error) {
+	start := time.Now()
+	stdout, err := r.next.Run(ctx, args...)
+	if len(args) > 0 {
+		r.observe(args[0], outcome(err), time.Since(start))
+	}
+	return stdout, err
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "ok"
+}
+
+// briefly is an error for a person: the reason, without the command that failed.
+func briefly(err error) string {
+	var e *lvm.ExplainedError
+	if errors.As(err, &e) {
+		return e.Reason.Error()
+	}
+	return err.Error()
+}

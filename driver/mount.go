@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// Mounter is the node's mount table and the folders that are mounted on.
+// mounttest has the contract; Linux is the real one.
+type Mounter interface {
+	// Mounts is the mount table as the agent's mount namespace has it, in the
+	// kernel's order: of two mounts at one target the last is the visible one.
+	Mounts() ([]Mount, error)
+	// Mount mounts the filesystem on device at target.
+	Mount(device, target, fstype string, options []string) error
+	// Unmount takes the visible mount off target.
+	Unmount(target string) error
+	// MakeTarget makes target, an empty folder; it is no error when it is one
+	// already. errCondition when its parent is not there, or target is a file or
+	// has something in it.
+	MakeTarget(target string) error
+	// RemoveTarget removes target, an empty folder; it is no error when it is not
+	// there.
+	RemoveTarget(target string) error
+}
+
+// Mount is a line of the mount table.
+type Mount struct {
+	Source string       // what is mounted: "/dev/mapper/vg-lv", "tmpfs"
+	Number DeviceNumber // of the block device that Source names; zero if it is none
+	Target string
+	Type   string // filesystem
+	// ReadOnly is the mount's own, not the filesystem's.
+	ReadOnly bool
+}
+
+// DeviceNumber is a block device's number; zero is none.
+type DeviceNumber struct{ Major, Minor uint32 }
+
+// String is "major:minor".
+func (n DeviceNumber) String() string { return fmt.Sprintf("%d:%d", n.Major, n.Minor) }
+
+// Filesystem is what is on the node's block devices.
+type Filesystem interface {
+	// Device looks at a device. ok is false when there is none of that name.
+	Device(device string) (d Device, ok bool, err error)
+	// Detect says what filesystem, if any, is on device.
+	Detect(device string) (Signature, error)
+	// Make makes a filesystem on device, over whatever is on it.
+	Make(device string, format Format) error
+	// Wipe takes the signature of every filesystem off device.
+	Wipe(device string) error
+	// Usage is statfs of the filesystem mounted at target.
+	Usage(target string) (Usage, error)
+}
+
+// Device is a block device.
+type Device struct {
+	Number DeviceNumber
+	Size   int64 // bytes
+}
+
+// Signature is what says what is on a device; zero when nothing is.
+type Signature struct {
+	// Type is a filesystem's name, or another word of blkid's when there is
+	// something else ("LVM2_member", "crypto_LUKS", "dos"); "ambivalent" when more
+	// than one thing seems to be there.
+	Type string
+	UUID string
+}
+
+// Format says what filesystem to make.
+type Format struct {
+	Type    string // ext4, xfs or btrfs
+	UUID    string
+	Options []string // arguments of mkfs.TYPE that came through the allow-list
+}
+
+// Usage is how full a filesystem is.
+type Usage struct {
+	TotalBytes, FreeBytes, UsedBytes    int64 // free: to a process without privileges
+	TotalInodes, FreeInodes, UsedInodes int64 // all 0 where the filesystem has no fixed number (btrfs)
+}
+
+// volumeOf is the LV that a mount's source names.
+func volumeOf(m Mount) (vg, lv string, ok bool) {
+	if name, found := strings.CutPrefix(m.Source, "/dev/mapper/"); found {
+		return lvm.ParseDeviceName(name)
+	}
+	if rest, found := strings.CutPrefix(m.Source, "/dev/"); found {
+		vg, lv = path.Split(rest)
+		vg = strings.TrimSuffix(vg, "/")
+		return vg, lv, vg != "" && lv != "" && !strings.Contains(vg, "/")
+	}
+	return "", "", false
+}
+
+// mountedVolumes are the LVs in the mount table, as VG/LV.
+func mountedVolumes(mounter Mounter) (map[string]bool, error) {
+	mounts, err := mounter.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]bool{}
+	for _, m := range mounts {
+		if vg, lv, ok := volumeOf(m); ok {
+			all[vg+"/"+lv] = true
+		}
+	}
+	return all, nil
+}
+
+// devicePath is an LV's device node, which lvm makes at activation.
+func devicePath(vg, lv string) string { return "/dev/" + vg + "/" + lv }
