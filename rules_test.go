@@ -92,8 +92,8 @@ var rules = []rule{
 		checkOpenEnds,
 	},
 	{
-		"relative links in Markdown files resolve",
-		"a dead link sends a reader away exactly when help is needed",
+		"links and file names in Markdown files resolve",
+		"what a reader is sent to must be there, and a file that moves takes its mentions with it",
 		checkLinks,
 	},
 	{

@@ -210,6 +210,9 @@ func (f *goFile) constantLike(name string, value ast.Expr) bool {
 		return true
 	}
 	switch v := value.(type) {
+	case *ast.UnaryExpr: // &T{...}: protobuf messages cannot be had otherwise
+		literal, ok := v.X.(*ast.CompositeLit)
+		return ok && v.Op == token.AND && len(literal.Elts) > 0
 	case *ast.CompositeLit:
 		return len(v.Elts) > 0
 	case *ast.BasicLit:
@@ -234,10 +237,12 @@ func embedded(doc *ast.CommentGroup) bool {
 	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool { return strings.HasPrefix(c.Text, "//go:embed ") })
 }
 
-// checkLinks looks at inline links, images and link definitions outside of code.
+// checkLinks looks at inline links, images and link definitions outside of code,
+// and at code that is nothing but the name of one of our files.
 func checkLinks(r *repository) (bad []string) {
 	link := regexp.MustCompile(`\]\(<?([^)\s>]+)>?(?:\s+"[^"]*")?\)|^\[[^\]]+\]:\s+(\S+)`)
 	code := regexp.MustCompile("`[^`]*`")
+	named := regexp.MustCompile("`((?:cmd|deploy|docs|driver|e2e|fakelvm|lvm|sim|tools)/[\\w./-]+)`")
 	for _, name := range sortedKeys(r.files) {
 		if path.Ext(name) != ".md" || strings.Contains("/"+name, "/testdata/") {
 			continue
@@ -249,6 +254,11 @@ func checkLinks(r *repository) (bad []string) {
 			}
 			if fenced {
 				continue
+			}
+			for _, m := range named.FindAllStringSubmatch(line, -1) {
+				if why := r.dead(".", name, m[1]); why != "" {
+					bad = append(bad, fmt.Sprintf("%s:%d: `%s`: %s", name, n+1, m[1], why))
+				}
 			}
 			for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(line, "``"), -1) {
 				if why := r.dead(path.Dir(name), name, cmp.Or(m[1], m[2])); why != "" {
