@@ -48,7 +48,7 @@ func Flakey(disk string) (*FlakeyDisk, error) {
 	if _, err := strconv.ParseInt(d.sectors, 10, 64); err != nil {
 		return nil, fmt.Errorf("size of %s: %w", disk, err)
 	}
-	if err := dmsetup("create", name, "--noudevrules", "--noudevsync", "--table", d.table(Healthy)); err != nil {
+	if err := dmsetup("create", name, "--table", d.table(Healthy)); err != nil {
 		return nil, err
 	}
 	return d, hideFromLVM(disk, true)
@@ -58,11 +58,11 @@ func Flakey(disk string) (*FlakeyDisk, error) {
 func (d *FlakeyDisk) Set(f Fault) error {
 	name := filepath.Base(d.Path)
 	// noflush, nolockfs: a device that fails now cannot be flushed to become healthy.
-	if err := dmsetup("suspend", "--noflush", "--nolockfs", "--noudevsync", name); err != nil {
+	if err := dmsetup("suspend", "--noflush", "--nolockfs", name); err != nil {
 		return err
 	}
 	load := dmsetup("load", name, "--table", d.table(f))
-	if err := dmsetup("resume", "--noudevrules", "--noudevsync", name); err != nil {
+	if err := dmsetup("resume", name); err != nil {
 		return err
 	}
 	return load
@@ -71,7 +71,7 @@ func (d *FlakeyDisk) Set(f Fault) error {
 // Remove takes the device away; it must not be in use. lvm sees the disk directly
 // again.
 func (d *FlakeyDisk) Remove() error {
-	if err := dmsetup("remove", "--noudevrules", "--noudevsync", filepath.Base(d.Path)); err != nil {
+	if err := dmsetup("remove", filepath.Base(d.Path)); err != nil {
 		return err
 	}
 	return hideFromLVM(d.disk, false)
@@ -86,7 +86,11 @@ func (d *FlakeyDisk) table(f Fault) string {
 }
 
 func dmsetup(args ...string) error {
-	out, err := exec.Command("dmsetup", args...).CombinedOutput()
+	cmd := exec.Command("dmsetup", args...)
+	if Boot() > 0 { // no udev: device nodes are made by dmsetup or by nobody
+		cmd.Env = append(os.Environ(), "DM_DISABLE_UDEV=1")
+	}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("dmsetup %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}

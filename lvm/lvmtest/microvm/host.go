@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -340,40 +339,63 @@ func (m *Machine) kernelArgs(boot int) []string {
 
 // kernel is the process group of one booted User-Mode Linux.
 type kernel struct {
-	pid   int
+	group int
 	ended chan struct{}
 	state string // how it ended; to be read after ended
 }
 
-// startKernel starts linux.uml as a process group of its own that dies with us.
+// guard waits for a process group's number and then for the end of its standard
+// input, which comes when this process ends, in whatever way; then it ends the
+// group. A kernel, or at least its helpers, would outlive this process otherwise.
+const guard = `read -r group; read -r _; kill -KILL "-$group"`
+
+// startKernel starts linux.uml in a session of its own that dies with us.
 func startKernel(args []string, log *os.File) (*kernel, error) {
-	cmd := exec.Command(kernelProgram, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	program, err := lookPath(kernelProgram)
+	if err != nil {
+		return nil, err
+	}
+	watcher := exec.Command("/bin/sh", "-c", guard)
+	watcher.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach it
+	alive, err := watcher.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := watcher.Start(); err != nil {
+		return nil, err
+	}
 	k := &kernel{ended: make(chan struct{})}
-	started := make(chan error)
+	dismiss := func() {
+		_ = watcher.Process.Kill()
+		_ = watcher.Wait()
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	// The kernel would make itself a session anyway; so its group exists at once.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		dismiss()
+		return nil, err
+	}
+	k.group = cmd.Process.Pid
+	_, werr := fmt.Fprintln(alive, k.group)
 	go func() {
-		// Pdeathsig fires when the thread that forked ends, so it must stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			k.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
+		defer close(k.ended)
 		_ = cmd.Wait()
-		k.kill() // the helpers of a kernel that ended by itself
 		k.state = cmd.ProcessState.String()
-		close(k.ended)
+		k.kill() // the helpers of a kernel that ended by itself
+		dismiss()
 	}()
-	return k, <-started
+	if werr != nil {
+		k.kill()
+		<-k.ended
+		return nil, werr
+	}
+	return k, nil
 }
 
 // kill ends the process group at once.
-func (k *kernel) kill() { _ = syscall.Kill(-k.pid, syscall.SIGKILL) }
+func (k *kernel) kill() { _ = syscall.Kill(-k.group, syscall.SIGKILL) }
 
 // tail is the last lines of a log file.
 func tail(path string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -30,6 +31,18 @@ func (e *MissingError) Error() string {
 // Missing is nil when machines can be booted here and lvm can be used in them,
 // else a *MissingError.
 func Missing() error {
+	return missing(func(name string) error {
+		if filepath.IsAbs(name) {
+			_, err := os.Stat(name)
+			return err
+		}
+		_, err := lookPath(name)
+		return err
+	})
+}
+
+// missing asks find, with a program's name or a folder's path, what is there.
+func missing(find func(string) error) error {
 	e := &MissingError{}
 	lack := func(thing, pkg string) {
 		e.Things = append(e.Things, thing)
@@ -40,15 +53,12 @@ func Missing() error {
 		}
 		e.Packages = append(e.Packages, pkg)
 	}
-	for _, p := range []struct{ program, pkg string }{
-		{kernelProgram, "user-mode-linux"}, {"lvm", "lvm2"}, {"dmsetup", "dmsetup"},
+	for _, p := range []struct{ thing, pkg string }{
+		{kernelProgram, "user-mode-linux"}, {modulesFolder, "user-mode-linux"}, {"lvm", "lvm2"}, {"dmsetup", "dmsetup"},
 	} {
-		if _, err := lookPath(p.program); err != nil {
-			lack(p.program, p.pkg)
+		if err := find(p.thing); err != nil {
+			lack(p.thing, p.pkg)
 		}
-	}
-	if _, err := os.Stat(modulesFolder); err != nil {
-		lack(modulesFolder, "user-mode-linux")
 	}
 	if len(e.Things) == 0 {
 		return nil
