@@ -236,7 +236,7 @@ func (m *Machine) run(ctx context.Context, out *os.File) (int, error) {
 func (m *Machine) boot(ctx context.Context, boot int, out *os.File) (crashed bool, code int, err error) {
 	share := m.cfg.Share
 	s := spec{
-		Boot: boot, Share: share, Disks: diskNames(len(m.cfg.Disks)), Command: m.cfg.Command, Dir: m.cfg.Dir,
+		Boot: boot, Share: share, Disks: DiskNames(len(m.cfg.Disks)), Command: m.cfg.Command, Dir: m.cfg.Dir,
 		Env: append(inherited(), m.cfg.Env...), Visible: m.cfg.Visible, Modules: m.cfg.Modules,
 	}
 	if err := writeNote(note(share, "spec", boot), s); err != nil {

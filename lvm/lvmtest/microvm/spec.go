@@ -73,9 +73,9 @@ func readNote(path string, v any) error {
 	return nil
 }
 
-// diskNames are the paths in the guest of n disks. The kernel's ubd0 is left
+// DiskNames are the paths in the guest of n disks. The kernel's ubd0 is left
 // unused, as everywhere in the documentation of User-Mode Linux it is the root.
-func diskNames(n int) []string {
+func DiskNames(n int) []string {
 	var names []string
 	for i := range n {
 		names = append(names, "/dev/ubd"+string(rune('b'+i)))
