@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,30 +90,23 @@ func (s *spec) mounts() error {
 		{source: "/", target: hostRoot, flags: unix.MS_BIND},
 		{kind: "tmpfs", target: "/tmp", options: "mode=1777"},
 		{kind: "tmpfs", target: "/var/lib", options: "mode=0755"},
-		{kind: "hostfs", target: s.Share, options: s.Share},
 	} {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			return err
-		}
 		if m.source == "" {
 			m.source = m.kind
 		}
-		err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options)
+		err := mount(m.source, m.target, m.kind, m.flags, m.options)
 		if errors.Is(err, unix.EBUSY) && m.kind == "devtmpfs" { // the kernel may have done it
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("mount %s on %s: %w", m.kind, m.target, err)
-		}
-	}
-	visible := append([]string{s.Dir}, s.Visible...)
-	if filepath.IsAbs(s.Command[0]) {
-		visible = append(visible, filepath.Dir(s.Command[0]))
-	}
-	for _, dir := range visible {
-		if err := showHostFolder(dir); err != nil {
 			return err
 		}
+	}
+	if err := s.showHostFolders(); err != nil {
+		return err
+	}
+	if err := mount("none", s.Share, "hostfs", 0, s.Share); err != nil {
+		return err
 	}
 	for _, l := range [][2]string{
 		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
@@ -133,16 +127,34 @@ func (s *spec) mounts() error {
 	return nil
 }
 
-// showHostFolder makes a folder of the host seen where an empty place hides it.
-func showHostFolder(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil // not hidden, or part of the share
+// mount is mount(2) that makes its mount point and names it in its error.
+func mount(source, target, kind string, flags uintptr, options string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("show %s: %w", dir, err)
+	if err := unix.Mount(source, target, kind, flags, options); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", source, target, err)
 	}
-	if err := unix.Mount(hostRoot+dir, dir, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("show %s: %w", dir, err)
+	return nil
+}
+
+// showHostFolders makes the folders of the host that the command needs seen where
+// an empty place hides them. It comes before the share's mount, whose mount point
+// may lie in one of them.
+func (s *spec) showHostFolders() error {
+	visible := append([]string{s.Dir}, s.Visible...)
+	if filepath.IsAbs(s.Command[0]) {
+		visible = append(visible, filepath.Dir(s.Command[0]))
+	}
+	// A folder before those in it: an empty one made on the way would hide it.
+	slices.SortFunc(visible, func(a, b string) int { return len(a) - len(b) })
+	for _, dir := range visible {
+		if _, err := os.Stat(dir); err == nil {
+			continue // not hidden
+		}
+		if err := mount(hostRoot+dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("show a folder of the host: %w", err)
+		}
 	}
 	return nil
 }
@@ -214,7 +226,20 @@ func (s *spec) environment() []string {
 		disksVariable + "=" + strings.Join(s.Disks, ","),
 	}
 	env = append(env, s.Env...)
-	return append(env, "TMPDIR=/tmp", "LVM_SUPPRESS_FD_WARNINGS=1")
+	env = append(env, "TMPDIR=/tmp", "LVM_SUPPRESS_FD_WARNINGS=1")
+	// Of a name that is there twice, getenv(3) would find the first.
+	last := map[string]int{}
+	for i, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		last[name] = i
+	}
+	var unique []string
+	for i, e := range env {
+		if name, _, _ := strings.Cut(e, "="); last[name] == i {
+			unique = append(unique, e)
+		}
+	}
+	return unique
 }
 
 // findProgram is exec.LookPath on the command's own PATH, with the folders of a

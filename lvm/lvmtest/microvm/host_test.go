@@ -60,3 +60,14 @@ func TestParseSize(t *testing.T) {
 		require.Error(t, err, in)
 	}
 }
+
+func TestLaterVariablesWin(t *testing.T) {
+	s := spec{Env: []string{"PATH=/host", "A=1", "PATH=/tests", "TMPDIR=/elsewhere"}, Share: "/share", Boot: 2, Disks: []string{"/dev/ubdb", "/dev/ubdc"}}
+	env := s.environment()
+	require.Contains(t, env, "PATH=/tests")
+	require.NotContains(t, env, "PATH=/host")
+	require.Contains(t, env, "A=1")
+	require.Contains(t, env, "TMPDIR=/tmp")
+	require.Contains(t, env, "PODLV_MICROVM_BOOT=2")
+	require.Contains(t, env, "PODLV_MICROVM_DISKS=/dev/ubdb,/dev/ubdc")
+}
