@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podlv/podlv/lvm/lvmtest/microvm"
+)
+
+// Config says what cluster to start.
+type Config struct {
+	// Programs is the folder that e2e/tools/build.sh filled.
+	Programs string
+	// Dir is a folder for everything: disks, keys, logs. It must exist and be empty.
+	Dir string
+	// Nodes is their number, at least 1.
+	Nodes int
+	// Images are archives (package image) that every node imports before its
+	// kubelet starts. One of them must have the name Sandbox.
+	Images []string
+	// Sandbox is the image of the process that holds a pod's namespaces.
+	Sandbox string
+	// Memory of each node; "2G" when empty.
+	Memory string
+	// LVMDisks are the sizes in bytes of each node's empty disks for LVM:
+	// /dev/ubdc, /dev/ubdd, ….
+	LVMDisks []int64
+	// Note is called with what is going on, a few words; may be nil.
+	Note func(format string, args ...any)
+}
+
+// scratchDisk is the size of a node's own disk, in bytes; it is sparse.
+const scratchDisk = 8 << 30
+
+// Cluster is a running cluster.
+type Cluster struct {
+	// Client speaks to the API server as an administrator.
+	Client kubernetes.Interface
+	// Kubeconfig is the path of an administrator's.
+	Kubeconfig string
+
+	cfg       Config
+	ctx       context.Context // ends, with a cause, when a part of the cluster ends
+	fail      context.CancelCauseFunc
+	authority *authority
+	nodes     []*Node
+	processes []*process
+}
+
+// Missing names what this host lacks for a cluster and the Debian packages that
+// have it; nil when nothing is.
+func Missing() error {
+	lacking := microvm.Missing()
+	for _, p := range []struct{ path, pkg string }{
+		{"runc", "runc"},
+		{"ip", "iproute2"},
+		{"mkfs.ext4", "e2fsprogs"},
+		{"mount", "mount"},
+		{pluginFolder + "/ptp", "containernetworking-plugins"},
+	} {
+		if _, err := exec.LookPath(p.path); err != nil {
+			lacking = errors.Join(lacking, fmt.Errorf("no %s here: apt-get install %s", p.path, p.pkg))
+		}
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		lacking = errors.Join(lacking, fmt.Errorf("no tap devices here: %w", err))
+	}
+	return lacking
+}
+
+// Start starts a cluster and returns when all nodes are Ready. The process must
+// have been started by Isolate. The caller must call Close, also after an error,
+// when the Cluster is not nil.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	if cfg.Nodes < 1 || cfg.Nodes > maxNodes {
+		return nil, fmt.Errorf("%d nodes: want 1 to %d", cfg.Nodes, maxNodes)
+	}
+	if cfg.Memory == "" {
+		cfg.Memory = "2G"
+	}
+	if cfg.Note == nil {
+		cfg.Note = func(string, ...any) {}
+	}
+	if err := Missing(); err != nil {
+		return nil, err
+	}
+	if err := settle(ctx); err != nil {
+		return nil, err
+	}
+	c := &Cluster{cfg: cfg}
+	c.ctx, c.fail = context.WithCancelCause(context.Background())
+	if err := c.start(ctx); err != nil {
+		return c, c.why(err)
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) error {
+	if err := os.MkdirAll(c.Logs(), 0o755); err != nil {
+		return err
+	}
+	for n := 1; n <= c.cfg.Nodes; n++ {
+		node, err := c.newNode(ctx, n)
+		if err != nil {
+			return err
+		}
+		c.nodes = append(c.nodes, node)
+	}
+	if err := makeNetwork(ctx, c.cfg.Nodes); err != nil {
+		return err
+	}
+	if err := c.makeCredentials(); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // one client: nobody to be fair to
+	config.WarningHandler = rest.NoWarnings{}
+	if c.Client, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	// A node takes longer than the control plane, which it needs last.
+	for _, n := range c.nodes {
+		if err := n.start(); err != nil {
+			return err
+		}
+	}
+	if err := c.startControlPlane(ctx); err != nil {
+		return err
+	}
+	c.cfg.Note("the control plane answers")
+	for _, n := range c.nodes {
+		if err := n.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends all processes of the cluster at once. Its folder stays.
+func (c *Cluster) Close() {
+	c.fail(errors.New("the cluster was closed"))
+	for _, n := range c.nodes {
+		n.Kill()
+	}
+	for _, p := range c.processes {
+		p.kill()
+	}
+}
+
+// Logs is the folder of all logs.
+func (c *Cluster) Logs() string { return filepath.Join(c.cfg.Dir, "logs") }
+
+// Nodes are the nodes, the first has number 1.
+func (c *Cluster) Nodes() []*Node { return c.nodes }
+
+// Kubectl runs kubectl as an administrator; stdin may be nil. The error has what
+// it printed on stderr.
+func (c *Cluster) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (stdout string, err error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.cfg.Programs, "kubectl"), append([]string{"--kubeconfig=" + c.Kubeconfig}, args...)...)
+	var out, complaints bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &complaints
+	if err := cmd.Run(); err != nil {
+		return out.String(), c.why(fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(complaints.String())))
+	}
+	return out.String(), nil
+}
+
+// poll calls f until it returns nil. Its last error says what was waited for.
+func (c *Cluster) poll(ctx context.Context, what string, interval time.Duration, f func(context.Context) error) error {
+	for {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w; last: %w", what, context.Cause(ctx), err)
+		case <-c.ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(c.ctx))
+		case <-time.After(interval):
+		}
+	}
+}
+
+// why is the reason why a part of the cluster ended, if one did, else err.
+func (c *Cluster) why(err error) error {
+	if cause := context.Cause(c.ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w (%w)", cause, err)
+	}
+	return err
+}

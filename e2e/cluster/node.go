@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podlv/podlv/lvm/lvmtest/microvm"
+)
+
+// NodeCommand is the first argument with which a node's machine runs this
+// executable: its main must hand the other arguments to NodeMain.
+const NodeCommand = "cluster-node"
+
+// Node is one node, through all of its boots.
+type Node struct {
+	// Name is "node-1" for the first.
+	Name string
+
+	cluster *Cluster
+	number  int
+	config  microvm.Config
+	boots   int
+
+	mu      sync.Mutex
+	machine *microvm.Machine // nil while its power is off
+}
+
+// nodeSpec is what a node's first program is told.
+type nodeSpec struct {
+	Name     string
+	IP       string
+	PodCIDR  string
+	Programs string
+	Logs     string // in the share
+	PKI      string
+	Images   []string
+	Sandbox  string
+	LVMDisks []string
+}
+
+// newNode makes a node's disks and folders.
+func (c *Cluster) newNode(ctx context.Context, number int) (*Node, error) {
+	n := &Node{Name: fmt.Sprintf("node-%d", number), cluster: c, number: number}
+	dir := filepath.Join(c.cfg.Dir, n.Name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	var disks []string
+	for i, size := range append([]int64{scratchDisk}, c.cfg.LVMDisks...) {
+		folder := filepath.Join(dir, fmt.Sprintf("disk-%d", i))
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return nil, err
+		}
+		made, err := microvm.MakeDisks(folder, 1, size)
+		if err != nil {
+			return nil, err
+		}
+		disks = append(disks, made...)
+	}
+	if out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", disks[0]).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("format the disk of %s: %w: %s", n.Name, err, out)
+	}
+	logs := filepath.Join(c.Logs(), n.Name)
+	if err := os.Mkdir(logs, 0o755); err != nil {
+		return nil, err
+	}
+	spec := nodeSpec{
+		Name: n.Name, IP: nodeIP(number), PodCIDR: podCIDR(number), Programs: c.cfg.Programs, Logs: logs,
+		PKI: filepath.Join(c.cfg.Dir, "pki"), Images: c.cfg.Images, Sandbox: c.cfg.Sandbox,
+		LVMDisks: microvm.DiskNames(len(disks))[1:],
+	}
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	specPath := filepath.Join(dir, "node.json")
+	if err := os.WriteFile(specPath, b, 0o644); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	visible := []string{c.cfg.Dir, c.cfg.Programs}
+	for _, i := range c.cfg.Images {
+		visible = append(visible, filepath.Dir(i))
+	}
+	n.config = microvm.Config{
+		Command: []string{self, NodeCommand, specPath},
+		Env:     []string{"PATH=" + c.cfg.Programs + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Memory:  c.cfg.Memory,
+		Disks:   disks,
+		Share:   logs,
+		Visible: visible,
+		Modules: microvm.NodeModules(),
+		Tap:     tap(number),
+	}
+	return n, nil
+}
+
+// start boots the node and returns at once. That its machine ends before Kill
+// ends the cluster.
+func (n *Node) start() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.boots++
+	console, err := os.Create(filepath.Join(n.config.Share, fmt.Sprintf("boot-%d.log", n.boots)))
+	if err != nil {
+		return err
+	}
+	cfg := n.config
+	cfg.Console = console
+	m, err := microvm.Start(n.cluster.ctx, cfg)
+	if err != nil {
+		_ = console.Close()
+		return fmt.Errorf("boot %s: %w", n.Name, err)
+	}
+	n.machine = m
+	go func() {
+		code, err := m.Wait()
+		_ = console.Close()
+		if !errors.Is(err, microvm.ErrKilled) {
+			n.cluster.fail(fmt.Errorf("%s ended by itself (exit status %d, %v); what it said: %s", n.Name, code, err, lastLines(console.Name())))
+		}
+	}()
+	return nil
+}
+
+// Boot starts a node whose power is off, on its disks as they are. WaitReady tells
+// when it is back.
+func (n *Node) Boot() error { return n.start() }
+
+// Kill cuts the node's power and returns when nothing of it is left but its disks.
+func (n *Node) Kill() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.machine == nil {
+		return
+	}
+	n.machine.Kill()
+	<-n.machine.Done()
+	n.machine = nil
+}
+
+// waitReady waits for the first Ready.
+func (n *Node) waitReady(ctx context.Context) error { return n.WaitReady(ctx, time.Time{}) }
+
+// WaitReady waits until kubelet has said, at a time after since, that the node is
+// Ready.
+func (n *Node) WaitReady(ctx context.Context, since time.Time) error {
+	return n.cluster.poll(ctx, n.Name, 100*time.Millisecond, func(ctx context.Context) error {
+		node, err := n.cluster.Client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, cond := range node.Status.Conditions {
+			if cond.Type != corev1.NodeReady {
+				continue
+			}
+			if cond.Status == corev1.ConditionTrue && cond.LastHeartbeatTime.After(since) {
+				return nil
+			}
+			return fmt.Errorf("%s: %s", cond.Reason, cond.Message)
+		}
+		return errors.New("kubelet has not said anything yet")
+	})
+}
+
+// Run runs a command on the node itself, outside of all containers, and returns
+// what it printed on both streams.
+func (n *Node) Run(ctx context.Context, command ...string) (output string, err error) {
+	b, err := json.Marshal(command)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+nodeIP(n.number)+":"+agentPort+"/run", bytes.NewReader(b))
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("run %s on %s: %w", strings.Join(command, " "), n.Name, err)
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("run %s on %s: %w", strings.Join(command, " "), n.Name, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return string(out), fmt.Errorf("run %s on %s: %s: %s", strings.Join(command, " "), n.Name, resp.Header.Get(resultHeader), strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// lastLines is the end of a log, on one line.
+func lastLines(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], " | ")
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/podlv/podlv/e2e/image"
+)
+
+// Names of the images; the manifests have them too.
+const (
+	podlvImage   = "podlv.dev/podlv:demo"
+	busyboxImage = "podlv.dev/busybox:demo"
+	pauseImage   = "podlv.dev/pause:demo"
+)
+
+// podlvPrograms are what the agent runs, by Debian package: what a Dockerfile of
+// podlv would install.
+var podlvPrograms = []struct {
+	pkg      string
+	programs []string
+}{
+	{"lvm2", []string{"lvm"}},
+	{"thin-provisioning-tools", []string{"thin_check", "thin_dump", "thin_repair"}},
+	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs"}},
+	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs"}},
+	{"btrfs-progs", []string{"mkfs.btrfs", "btrfs"}},
+	{"mount", []string{"mount", "umount"}},
+	{"util-linux", []string{"blkid", "wipefs"}},
+}
+
+// busybox is a static program, which needs nothing else in its image.
+const busybox = "/bin/busybox"
+
+// missingForImages names the programs that are not here, with their packages.
+func missingForImages() error {
+	var all error
+	for _, p := range podlvPrograms {
+		if err := (&image.Rootfs{}).AddPrograms(p.programs...); err != nil {
+			all = errors.Join(all, fmt.Errorf("%w: apt-get install %s", err, p.pkg))
+		}
+	}
+	if _, err := os.Stat(busybox); err != nil {
+		all = errors.Join(all, fmt.Errorf("no %s here: apt-get install busybox-static", busybox))
+	}
+	return all
+}
+
+// imageFile is the path of an image's archive.
+func imageFile(dir, name string) string {
+	base := name[strings.LastIndex(name, "/")+1 : strings.LastIndex(name, ":")]
+	return filepath.Join(dir, "images", base+".tar")
+}
+
+// makeImages builds podlv and packs the three images.
+func makeImages(ctx context.Context, root, dir string) error {
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		return err
+	}
+	binary := filepath.Join(dir, "podlv")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=demo", "-o", binary, "./cmd/podlv")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build podlv: %w\n%s", err, out)
+	}
+	agent := &image.Rootfs{}
+	if err := agent.AddAs(binary, "/usr/local/bin/podlv"); err != nil {
+		return err
+	}
+	for _, p := range podlvPrograms {
+		if err := agent.AddPrograms(p.programs...); err != nil {
+			return err
+		}
+	}
+	if err := agent.Add("/etc/mke2fs.conf"); err != nil { // without it mkfs.ext4 makes an ext2
+		return err
+	}
+	agent.AddLink("/etc/mtab", "/proc/self/mounts")
+	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	agent.AddFolder("/run", 0o755)
+	if err := agent.WriteFile(imageFile(dir, podlvImage), image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
+		return err
+	}
+
+	box := &image.Rootfs{}
+	if err := box.AddAs(busybox, "/bin/busybox"); err != nil {
+		return err
+	}
+	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("list the applets of busybox: %w", err)
+	}
+	for _, a := range strings.Fields(string(applets)) {
+		if a != "busybox" {
+			box.AddLink("/bin/"+a, "busybox")
+		}
+	}
+	box.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	box.AddFolder("/etc", 0o755)
+	if err := box.WriteFile(imageFile(dir, busyboxImage), image.Config{Name: busyboxImage, Entrypoint: []string{"/bin/sh"}}); err != nil {
+		return err
+	}
+	return box.WriteFile(imageFile(dir, pauseImage), image.Config{Name: pauseImage, Entrypoint: []string{"/bin/sleep", "infinity"}})
+}
