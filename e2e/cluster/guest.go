@@ -152,6 +152,7 @@ func (s *nodeSpec) images(ctx context.Context) error {
 		if err := run(ctx, "ctr", "--namespace=k8s.io", "images", "import", i); err != nil {
 			return err
 		}
+		fmt.Printf("imported %s, %s after boot\n", filepath.Base(i), uptime())
 	}
 	unix.Sync() // containerd does not: a crash soon after would leave half an image
 	if err := os.WriteFile(done, nil, 0o644); err != nil {

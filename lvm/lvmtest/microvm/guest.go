@@ -102,7 +102,7 @@ func (s *spec) mounts() error {
 			return err
 		}
 	}
-	if err := s.showHostFolders(); err != nil {
+	if err := s.showHost(); err != nil {
 		return err
 	}
 	if err := mount("none", s.Share, "hostfs", 0, s.Share); err != nil {
@@ -138,21 +138,37 @@ func mount(source, target, kind string, flags uintptr, options string) error {
 	return nil
 }
 
-// showHostFolders makes the folders of the host that the command needs seen where
-// an empty place hides them. It comes before the share's mount, whose mount point
-// may lie in one of them.
-func (s *spec) showHostFolders() error {
+// showHost makes the files and folders of the host that the command needs seen
+// where an empty place hides them. It comes before the share's mount, whose mount
+// point may lie in one of them.
+func (s *spec) showHost() error {
 	visible := append([]string{s.Dir}, s.Visible...)
 	if filepath.IsAbs(s.Command[0]) {
-		visible = append(visible, filepath.Dir(s.Command[0]))
+		visible = append(visible, s.Command[0])
 	}
-	// A folder before those in it: an empty one made on the way would hide it.
+	// A folder before what is in it: an empty one made on the way would hide it.
 	slices.SortFunc(visible, func(a, b string) int { return len(a) - len(b) })
-	for _, dir := range visible {
-		if _, err := os.Stat(dir); err == nil {
+	for _, path := range visible {
+		if _, err := os.Stat(path); err == nil {
 			continue // not hidden
 		}
-		if err := mount(hostRoot+dir, dir, "", unix.MS_BIND, ""); err != nil {
+		info, err := os.Stat(hostRoot + path)
+		if err != nil {
+			return fmt.Errorf("show a path of the host: %w", err)
+		}
+		if !info.IsDir() {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(path, nil, 0o644); err != nil { // to be mounted on
+				return err
+			}
+			if err := unix.Mount(hostRoot+path, path, "", unix.MS_BIND, ""); err != nil {
+				return fmt.Errorf("show a file of the host: mount on %s: %w", path, err)
+			}
+			continue
+		}
+		if err := mount(hostRoot+path, path, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("show a folder of the host: %w", err)
 		}
 	}

@@ -37,8 +37,8 @@ type Config struct {
 	// Share is a folder of the host that the guest can write, at the same path. A
 	// temporary one, removed at the end, when empty.
 	Share string
-	// Visible are folders of the host that must be seen in the guest although they
-	// lie under /tmp or another place that is empty there. Dir, and the folder of a
+	// Visible are files and folders of the host that must be seen in the guest
+	// although they lie under /tmp or another place that is empty there. Dir, and a
 	// Command with an absolute path, always are.
 	Visible []string
 	// Modules are the kernel modules to load, with what they depend on;

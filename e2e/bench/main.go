@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures what podlv adds to the work that a volume takes anyhow.
+// In a microVM on real LVM it publishes and unpublishes inline volumes through the
+// built agent, with kubelet's calls, and beside each does the same by running
+// lvcreate, mkfs.ext4, mount, umount and lvremove itself, without a shell.
+//
+//	go run ./e2e/bench
+//
+// docs/performance.md tells how it measures and has its figures. It measures and
+// does not judge: a missed target is printed, and is no failure.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/podlv/podlv/lvm/lvmtest/microvm"
+)
+
+// insideCommand is the first argument of the half that runs in the machine.
+const insideCommand = "inside"
+
+// limit is for everything but the build.
+const limit = 15 * time.Minute
+
+// plan is how much is measured.
+type plan struct {
+	rounds, volumes int // one by one
+	bursts, burst   int // at once
+}
+
+func main() {
+	microvm.GuestMain()
+	if err := recordAndBecome(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case errors.Is(err, errTold):
+		os.Exit(1)
+	case err != nil:
+		fmt.Println("FAILED:", err)
+		os.Exit(1)
+	}
+}
+
+// errTold is a failure that the half in the machine has told of.
+var errTold = errors.New("told already")
+
+func run(ctx context.Context, args []string) error {
+	within := len(args) > 0 && args[0] == insideCommand
+	if within {
+		args = args[1:]
+	}
+	var p plan
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&p.rounds, "rounds", 5, "rounds of volumes that are published one by one")
+	flags.IntVar(&p.volumes, "volumes", 20, "volumes in a round, of each kind")
+	flags.IntVar(&p.bursts, "bursts", 3, "rounds of volumes that are published at once")
+	flags.IntVar(&p.burst, "burst", 50, "volumes that are published at once")
+	logs := flags.String("log", "", "write the agent's log to this `file`, in an existing folder")
+	binary := flags.String("binary", "", "measure this podlv `program` instead of building one")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	for name, n := range map[string]int{"rounds": p.rounds, "volumes": p.volumes, "bursts": p.bursts, "burst": p.burst} {
+		if n < 1 {
+			return fmt.Errorf("-%s %d: must be at least 1", name, n)
+		}
+	}
+	if within {
+		return inside(ctx, p, *binary, *logs)
+	}
+	return outside(ctx, p, *binary, *logs)
+}
+
+// outside builds podlv and boots the machine that measures it.
+func outside(ctx context.Context, p plan, binary, logs string) error {
+	if err := microvm.Missing(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "podlv-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if binary == "" {
+		binary = filepath.Join(dir, "podlv")
+		if err := build(ctx, binary); err != nil {
+			return err
+		}
+	}
+	if binary, err = filepath.Abs(binary); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	disks, err := microvm.MakeDisks(dir, 1, diskSize(p))
+	if err != nil {
+		return err
+	}
+	share := filepath.Join(dir, "share")
+	if err := os.Mkdir(share, 0o755); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	start := time.Now()
+	log := filepath.Join(share, "agent.log")
+	code, err := microvm.Run(ctx, microvm.Config{
+		Command: []string{
+			self, insideCommand, "-binary", binary, "-log", log,
+			"-rounds", strconv.Itoa(p.rounds), "-volumes", strconv.Itoa(p.volumes), "-bursts", strconv.Itoa(p.bursts), "-burst", strconv.Itoa(p.burst),
+		},
+		Disks: disks, Share: share, Visible: []string{filepath.Dir(binary)}, Console: os.Stdout,
+		// As few modules as linear LVs need: the boot is not what is measured.
+		Modules: []string{"dm-mod"},
+		OnBoot:  func(int) { fmt.Printf("booting a machine with a disk of %d GiB\n", diskSize(p)>>30) },
+	})
+	if logs != "" {
+		err = errors.Join(err, copyFile(logs, log))
+	}
+	switch {
+	case err != nil:
+		return err
+	case code != 0:
+		return errTold
+	}
+	_, err = fmt.Fprintf(os.Stderr, "took %.0f s\n", time.Since(start).Seconds())
+	return err
+}
+
+// diskSize holds all volumes that are there at once, and as many again: no run
+// should meet a full VG.
+func diskSize(p plan) int64 {
+	most := int64(max(2*p.volumes, p.burst))
+	return (2*most*volumeSize + 1<<30) >> 30 << 30
+}
+
+// build makes the program as it is released: static.
+func build(ctx context.Context, to string) error {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
+	root, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("where is podlv's source? %w: run the benchmark in it", err)
+	}
+	cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, "./cmd/podlv")
+	cmd.Dir = strings.TrimSpace(string(root))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build podlv: %w", err)
+	}
+	return nil
+}
+
+func copyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
+}
