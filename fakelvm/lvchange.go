@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fakelvm
+
+import (
+	"slices"
+	"strings"
+)
+
+// lvchange changes properties or the activation of LVs, one commit each for the
+// former.
+func (c *command) lvchange() int {
+	changes := c.has("addtag") || c.has("deltag") || c.has("setactivationskip") || c.has("permission") ||
+		c.has("errorwhenfull") || c.has("setautoactivation")
+	if !changes && !c.has("activate") && !c.has("refresh") || len(c.args2) == 0 && !c.has("select") {
+		return c.noSyntax()
+	}
+	lvs, code := c.targets(c.args2, c.last("select"), c.has("select"))
+	for _, l := range lvs {
+		if !l.visible() {
+			c.fail("Operation not permitted on hidden LV %s.", l.fullName())
+			code = exitFailed
+			continue
+		}
+		if changes && !c.changeProperties(l) {
+			code = exitFailed
+			continue
+		}
+		if c.has("activate") && !c.changeActivation(l, c.last("activate")) {
+			code = exitFailed
+		}
+		if c.has("refresh") && l.active && c.h.activate(l) != nil {
+			code = exitFailed
+		}
+	}
+	return c.missingLVs(code)
+}
+
+func (c *command) changeProperties(l *logicalVolume) bool {
+	tags, skip, readOnly, auto, errorWhenFull := l.tags, l.skipActivation, l.readOnly, l.noAuto, l.errorWhenFull
+	c.onUndo(func() {
+		l.tags, l.skipActivation, l.readOnly, l.noAuto, l.errorWhenFull = tags, skip, readOnly, auto, errorWhenFull
+		l.touch()
+	})
+	l.tags = mergeTags(l.tags, c.set["addtag"], c.set["deltag"])
+	if c.has("setactivationskip") {
+		l.skipActivation = c.last("setactivationskip") == "y"
+	}
+	if c.has("permission") {
+		l.readOnly = strings.HasPrefix(c.last("permission"), "r") && c.last("permission") != "rw"
+	}
+	if c.has("errorwhenfull") && l.pool != nil {
+		l.errorWhenFull = c.last("errorwhenfull") == "y"
+	}
+	if c.has("setautoactivation") {
+		l.noAuto = c.last("setautoactivation") == "n"
+	}
+	l.touch()
+	ok := c.commit(l.vg)
+	if !ok {
+		c.fail("Failed to update metadata of %s on disk.", l.fullName())
+	}
+	c.say("Logical volume %s changed.", l.fullName()) // lvm says so even then
+	return ok
+}
+
+// changeActivation activates or deactivates; it is no error that it is so already.
+func (c *command) changeActivation(l *logicalVolume, how string) bool {
+	if how == "n" || how == "en" || how == "ln" {
+		if !l.active {
+			return true
+		}
+		if l.snap != nil && len(l.snap.origin.snaps) > 0 {
+			others := len(l.snap.origin.snaps) - 1
+			question := "Change of snapshot " + l.fullName() + " will also change its origin " + l.snap.origin.fullName()
+			if others > 0 {
+				question += " and " + decimal(int64(others)) + " other snapshot(s)"
+			}
+			if !c.ask(question + ". Proceed?") {
+				c.fail("Logical volume %s not changed.", l.fullName())
+				return false
+			}
+		}
+		group := []*logicalVolume{l}
+		if l.snap != nil {
+			group = append([]*logicalVolume{l.snap.origin}, l.snap.origin.snaps...)
+		}
+		for _, x := range append(group, l.snaps...) {
+			if c.inUse(x) {
+				return false
+			}
+		}
+		c.s.at(BeforeCommit)
+		c.h.deactivate(l)
+		return true
+	}
+	if l.skipActivation && !c.has("ignoreactivationskip") || how == "ay" && l.noAuto {
+		return true
+	}
+	if !l.usable() {
+		c.fail("Refusing activation of partial LV %s.  Use '--activationmode partial' to override.", l.fullName())
+		return false
+	}
+	if dm := dmName(l.vg.name, l.name); len(dm) > maxDMNameLen {
+		c.fail("Name %q too long.", dm)
+		c.fail("Failed to set device name for %s", dm)
+		return false
+	}
+	c.s.at(BeforeCommit)
+	return c.h.activate(l) == nil
+}
+
+// lvrename renames an LV and the sub-LVs that are named after it.
+func (c *command) lvrename() int {
+	args := c.args2
+	var vgName, from, to string
+	switch len(args) {
+	case 3:
+		vgName, from, to = strings.TrimPrefix(args[0], "/dev/"), args[1], args[2]
+	case 2:
+		vgName, from = splitLV(args[0])
+		to = args[1]
+	default:
+		return c.noSyntax()
+	}
+	if _, name := splitLV(from); name != "" {
+		from = name
+	}
+	if a, b := splitLV(to); b != "" {
+		if a != vgName {
+			return c.misused("Logical volume names must have the same volume group (%q or %q)", vgName, a)
+		}
+		to = b
+	}
+	if !validName(to) {
+		return c.misused("New logical volume name %q is invalid", to)
+	}
+	if why, is := reserved(to); is {
+		return c.misused("%s", why)
+	}
+	if from == to {
+		return c.misused("Old and new logical volume names must differ")
+	}
+	vg, ok := c.vgNamed(vgName)
+	if !ok {
+		return exitFailed
+	}
+	if vg.lv(to) != nil {
+		return c.failed("Logical Volume %q already exists in volume group %q", to, vg.name)
+	}
+	l := vg.lv(from)
+	if l == nil {
+		return c.failed("Existing logical volume %q not found in volume group %q", from, vg.name)
+	}
+	if !l.visible() {
+		return c.failed("Cannot rename internal LV %q.", from)
+	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
+	c.rename(l, to)
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.say("Renamed %q to %q in volume group %q", from, to, vg.name)
+	return exitOK
+}
+
+func (c *command) rename(l *logicalVolume, to string) {
+	vg, from := l.vg, l.name
+	set := func(x *logicalVolume, name string) {
+		delete(vg.byName, x.name)
+		x.name = name
+		vg.byName[name] = x
+	}
+	move := func(a, b string) {
+		for _, x := range append([]*logicalVolume{l}, l.subs()...) {
+			set(x, b+strings.TrimPrefix(x.name, a))
+		}
+		for _, x := range vg.lvs { // others name it in their text
+			x.touch()
+		}
+	}
+	move(from, to)
+	c.onUndo(func() { move(to, from) })
+}
+
+// lvresize serves lvextend, lvreduce and lvresize.
+func (c *command) lvresize() int {
+	if !c.has("size") && !c.has("extents") {
+		return c.noSyntax()
+	}
+	if c.has("size") && c.has("extents") {
+		return c.misused("Please specify either size or extents but not both.")
+	}
+	if len(c.args2) == 0 {
+		return c.misused("Please provide the logical volume name")
+	}
+	vgName, name := splitLV(c.args2[0])
+	vg, ok := c.vgNamed(vgName)
+	if !ok {
+		return exitFailed
+	}
+	l := vg.lv(name)
+	if l == nil {
+		return c.failed("Logical volume %s not found in volume group %s.", name, vg.name)
+	}
+	if !l.visible() && l.kind != poolMeta {
+		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
+	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
+	var on []*physicalVolume
+	for _, p := range c.args2[1:] {
+		i := slices.IndexFunc(vg.pvs, func(x *physicalVolume) bool { return x.disk.path == p })
+		if i < 0 {
+			return c.failed("Physical Volume %q not found in Volume Group %q.", p, vg.name)
+		}
+		on = append(on, vg.pvs[i])
+	}
+	size, code := c.newSize(l)
+	if code != exitOK {
+		return code
+	}
+	return c.resizeTo(l, size, on)
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fakelvm
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// createRaid makes a raid1 LV: images with an extent of metadata before each, all
+// on different PVs.
+func (c *command) createRaid(req creation) int {
+	vg, copies := req.vg, c.copies()
+	if copies < 2 {
+		return c.noSyntax()
+	}
+	each := req.extents + 1
+	if _, free := vg.extents(); each*int64(copies) > free {
+		return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, each*int64(copies))
+	}
+	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on})
+	if !ok {
+		return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, missing)
+	}
+	if code := c.fits(req); code != exitOK {
+		return code
+	}
+	if c.has("nosync") {
+		c.fail("WARNING: New raid1 won't be synchronised. Don't read what you didn't write!")
+	}
+	l := c.newLV(req, raid1, req.name)
+	l.notSynced = c.has("nosync")
+	l.segs = []segment{{count: req.extents}}
+	lvs := []*logicalVolume{l}
+	for i, leg := range g.legs {
+		meta := c.newLV(req, raidMeta, fmt.Sprintf("%s_rmeta_%d", l.name, i))
+		meta.size, meta.parent = 1, l
+		meta.segs = []segment{{count: 1, stripes: []stripe{{leg[0].pv, leg[0].start}}}}
+		image := c.newLV(req, raidImage, fmt.Sprintf("%s_rimage_%d", l.name, i))
+		image.parent = l
+		at := int64(0)
+		for j, a := range leg {
+			if j == 0 {
+				a.start, a.count = a.start+1, a.count-1
+			}
+			if a.count > 0 {
+				image.segs = append(image.segs, segment{start: at, count: a.count, stripes: []stripe{{a.pv, a.start}}})
+				at += a.count
+			}
+		}
+		l.metas, l.images = append(l.metas, meta), append(l.images, image)
+		lvs = append(lvs, image, meta)
+	}
+	return c.place(lvs, l, true)
+}
+
+// poolChunk is the chunk of a new pool and whether it can be one.
+func (c *command) poolChunk() int64 {
+	if c.has("chunksize") {
+		n, _, _ := parseSize(c.last("chunksize"))
+		return n
+	}
+	return thinChunk
+}
+
+// poolMeta is how many extents the metadata of a pool of n extents gets: 64
+// bytes a chunk, at least 2 MiB.
+func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
+	size := n * vg.extent / c.poolChunk() * 64
+	if c.has("poolmetadatasize") {
+		size, _, _ = parseSize(c.last("poolmetadatasize"))
+	}
+	size = min(max(size, 2<<20), 16<<30)
+	return roundUp(size, vg.extent) / vg.extent
+}
+
+// createPool makes a thin pool: data, metadata, and for the VG's first pool a
+// spare metadata LV to repair with.
+func (c *command) createPool(req creation) int {
+	vg := req.vg
+	chunk := c.poolChunk()
+	if chunk < 64<<10 || chunk > 1<<30 || chunk%(64<<10) != 0 {
+		return c.misused("Chunk size must be in the range from 64 KiB to 1 GiB and a multiple of 64 KiB.")
+	}
+	meta := c.poolMeta(vg, req.extents)
+	c.say("Thin pool volume with chunk size %s can address at most %s of data.", humanSize(chunk), humanSize(chunk*266338304))
+	var spare *logicalVolume
+	for _, l := range vg.lvs {
+		if l.kind == poolSpare {
+			spare = l
+		}
+	}
+	var lvs []*logicalVolume
+	if code := c.growSpare(req, spare, meta, &lvs); code != exitOK {
+		return code
+	}
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on}, req.extents)
+	if code == exitOK {
+		code = c.fits(req)
+	}
+	if code != exitOK {
+		c.rollback()
+		return code
+	}
+	l := c.newLV(req, thinPool, req.name)
+	data := c.newLV(req, poolData, l.name+"_tdata")
+	data.parent, data.segs = l, mergeSegments(g.segments(0, 0))
+	md := c.newLV(req, poolMeta, l.name+"_tmeta")
+	md.parent, md.size = l, meta
+	md.segs = []segment{{count: meta, stripes: []stripe{{g.log.pv, g.log.start}}}}
+	l.segs = []segment{{count: req.extents}}
+	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
+	return c.place(append(lvs, l, md, data), l, false)
+}
+
+// growSpare makes the VG's spare metadata LV, or makes it as large as the largest
+// metadata LV. It takes extents at once, so that the pool is allocated behind it.
+func (c *command) growSpare(req creation, spare *logicalVolume, meta int64, lvs *[]*logicalVolume) int {
+	if c.last("poolmetadataspare") == "n" {
+		return exitOK
+	}
+	vg := req.vg
+	have := int64(0)
+	if spare != nil {
+		have = spare.size
+	}
+	if have >= meta {
+		return exitOK
+	}
+	g, missing, ok := allocate(c.extension(vg, spare, meta-have))
+	if !ok {
+		if _, free := vg.extents(); meta-have > free {
+			return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, meta-have)
+		}
+		return c.failed("Insufficient suitable allocatable extents for logical volume : %d more required", missing)
+	}
+	if spare == nil {
+		spare = c.newLV(req, poolSpare, "lvol0_pmspare")
+		spare.size = meta
+		spare.segs = mergeSegments(g.segments(0, 0))
+		vg.link(spare)
+		c.onUndo(func() { vg.unlink(spare) })
+		return exitOK
+	}
+	c.grow(spare, g.segments(have, 0), meta)
+	return exitOK
+}
+
+// createThin makes a thin volume or a thin snapshot.
+func (c *command) createThin(req creation) int {
+	pool := req.base
+	var origin *logicalVolume
+	if pool.kind == thinVolume {
+		origin, pool = req.base, req.base.thin.pool
+	}
+	p := pool.pool
+	if code := c.fits(req); code != exitOK {
+		return code
+	}
+	if p.full() {
+		c.fail("WARNING: Thin pool %s is out of data space.", pool.fullName())
+		return c.failed("Cannot create new thin volume, free space in thin pool %s reached threshold.", pool.fullName())
+	}
+	if p.metaBlocks()*100 >= p.metaTotal()*99 {
+		return c.failed("Cannot create new thin volume, free space in thin pool %s reached threshold.", pool.fullName())
+	}
+	l := c.newLV(req, thinVolume, req.name)
+	l.segs = []segment{{count: req.extents}}
+	if origin != nil && c.last("setactivationskip") != "n" {
+		l.skipActivation = true
+	}
+	p.lastID++
+	l.thin = &thinState{lv: l, pool: pool, origin: origin, id: p.lastID, transaction: p.transaction}
+	p.transaction++
+	p.thins = append(p.thins, l)
+	pool.touch()
+	if origin != nil {
+		l.thin.shareFrom(origin.thin)
+	}
+	c.onUndo(func() {
+		l.thin.leave()
+		p.lastID--
+		p.transaction--
+		pool.touch()
+	})
+	c.overprovisioned(pool, req.extents)
+	return c.place([]*logicalVolume{l}, l, false)
+}
+
+// overprovisioned prints LVM's warnings about thin volumes larger than the pools;
+// more is what is about to be added, in extents.
+func (c *command) overprovisioned(pool *logicalVolume, more int64) {
+	vg := pool.vg
+	var thins, pools, others int64
+	for _, l := range vg.lvs {
+		switch l.kind {
+		case thinVolume:
+			thins += l.size
+		case thinPool:
+			pools += l.size
+			if l != pool {
+				others++
+			}
+		}
+	}
+	thins += more
+	total, free := vg.extents()
+	if thins <= pools {
+		return
+	}
+	where := "thin pool " + pool.fullName()
+	if others > 0 {
+		where = "thin pools"
+	}
+	text := fmt.Sprintf("WARNING: Sum of all thin volume sizes (%s) exceeds the size of %s", humanSize(thins*vg.extent), where)
+	switch {
+	case thins > total:
+		text += fmt.Sprintf(" and the size of whole volume group (%s).", humanSize(total*vg.extent))
+	case thins > pools+free:
+		text += fmt.Sprintf(" and the amount of free space in volume group (%s).", humanSize(free*vg.extent))
+	default:
+		text += fmt.Sprintf(" (%s).", humanSize(pools*vg.extent))
+	}
+	c.fail("%s", text)
+	c.say("WARNING: You have not turned on protection against thin pools running out of space.")
+	c.say("WARNING: Set activation/thin_pool_autoextend_threshold below 100 to trigger automatic extension of thin pools before they get full.")
+}
+
+// createSnapshot makes a thick snapshot: a store for what the origin loses.
+func (c *command) createSnapshot(req creation) int {
+	vg, origin := req.vg, req.base
+	if limit := maxCOW(origin.bytes(), vg.extent) / vg.extent; req.extents > limit {
+		c.say("Reducing COW size %s down to maximum usable size %s.", humanSize(req.extents*vg.extent), humanSize(limit*vg.extent))
+		req.extents = limit
+	}
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on}, req.extents)
+	if code == exitOK {
+		code = c.fits(req)
+	}
+	if code != exitOK {
+		return code
+	}
+	l := c.newLV(req, thickSnapshot, req.name)
+	l.segs = mergeSegments(g.segments(0, 0))
+	l.snap = &snapState{origin: origin, uuid: c.h.newUUID()}
+	origin.snaps = append(origin.snaps, l)
+	c.onUndo(func() { l.snap.leave(l) })
+	if !origin.active {
+		vg.link(l)
+		c.onUndo(func() { vg.unlink(l) })
+		if !c.commit(vg) {
+			return exitFailed
+		}
+		c.say("Logical volume %q created.", l.name)
+		return exitOK
+	}
+	return c.place([]*logicalVolume{l}, l, false)
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }

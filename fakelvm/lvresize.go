@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fakelvm
+
+// newSize is the size in extents that --size or --extents asks for.
+func (c *command) newSize(l *logicalVolume) (size int64, code int) {
+	vg := l.vg
+	var n int64
+	var sign byte
+	if c.has("size") {
+		n, sign, _ = parseSize(c.last("size"))
+		if n == 0 {
+			return 0, c.misused("--size may not be zero.")
+		}
+		if n%vg.extent != 0 {
+			n = roundUp(n, vg.extent)
+			c.say("Rounding size to boundary between physical extents: %s.", humanSize(n))
+		}
+		n /= vg.extent
+	} else {
+		var of string
+		n, sign, of, _ = parseExtents(c.last("extents"))
+		total, free := vg.extents()
+		switch of {
+		case "":
+		case "FREE":
+			n = n * free / 100
+		case "VG", "PVS":
+			n = n * total / 100
+		case "LV":
+			n = (n*l.size + 99) / 100
+		case "ORIGIN":
+			if l.snap == nil {
+				return 0, c.failed("Specified ORIGIN is only valid for snapshots.")
+			}
+			n = (n*l.snap.origin.size + 99) / 100
+		}
+	}
+	switch sign {
+	case '+':
+		n += l.size
+	case '-':
+		if n >= l.size {
+			return 0, c.failed("Unable to reduce %s below 1 extent.", l.fullName())
+		}
+		n = l.size - n
+	default:
+		if n == 0 {
+			return 0, c.failed("New size of 0 not permitted.")
+		}
+	}
+	return n, exitOK
+}
+
+// resizeTo changes the LV's size: commits, then gives the active device its new size.
+func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) int {
+	vg := l.vg
+	if l.snap != nil {
+		if limit := maxCOW(l.snap.origin.bytes(), vg.extent) / vg.extent; size > limit {
+			size = max(limit, l.size)
+			c.say("Reached maximum COW size %s (%d extents).", humanSize(size*vg.extent), size)
+			if size == l.size {
+				c.say("Size of logical volume %s unchanged from %s (%d extents).", l.fullName(), humanSize(l.bytes()), l.size)
+				c.say("Logical volume %s successfully resized.", l.fullName())
+				return exitOK
+			}
+		}
+	}
+	target := l
+	if l.pool != nil {
+		target = l.pool.data
+	}
+	legs := int64(1)
+	if l.kind == striped && len(l.segs) > 0 {
+		last := l.segs[len(l.segs)-1]
+		legs = int64(len(last.stripes))
+		c.say("Using stripesize of last segment %s", humanSize(last.stripeSize))
+		if rest := size % legs; rest != 0 {
+			up := size + legs - rest
+			c.say("Rounding size (%d extents) up to stripe boundary size for segment (%d extents).", size, up)
+			size = up
+		}
+	}
+	switch {
+	case size == l.size:
+		return c.failed("New size (%d extents) matches existing size (%d extents).", size, l.size)
+	case size < l.size && c.name == "lvextend":
+		return c.failed("New size given (%d extents) not larger than existing size (%d extents)", size, l.size)
+	case size > l.size && c.name == "lvreduce":
+		return c.failed("New size given (%d extents) not less than existing size (%d extents)", size, l.size)
+	}
+	if len(l.snaps) > 0 && l.active {
+		return c.failed("Snapshot origin volumes can be resized only while inactive: try lvchange -an.")
+	}
+	if size < l.size {
+		return c.reduce(l, size)
+	}
+	return c.extend(l, target, size, legs, on)
+}
+
+func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physicalVolume) int {
+	vg, old := l.vg, l.size
+	_, free := vg.extents()
+	switch {
+	case l.thin != nil:
+		c.onUndo(func() { c.setSize(l, old) })
+		c.setSize(l, size)
+	case l.kind == raid1:
+		each := size - old
+		n := int64(len(l.images))
+		c.say("Extending %d mirror images.", n)
+		if each*n > free {
+			return c.failed("Insufficient free space: %d extents needed, but only %d available", each*n, free)
+		}
+		r := request{vg: vg, width: len(l.images), each: each, on: on}
+		for _, image := range l.images {
+			pv, end := image.end()
+			r.after, r.ends = append(r.after, pv), append(r.ends, end)
+		}
+		g, missing, ok := allocate(r)
+		if !ok {
+			return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", l.name, missing)
+		}
+		for i, image := range l.images {
+			c.grow(image, grant{legs: g.legs[i : i+1]}.segments(old, 0), size)
+		}
+		c.onUndo(func() { c.setSize(l, old) })
+		c.setSize(l, size)
+	default:
+		more := size - old
+		if more > free {
+			return c.failed("Insufficient free space: %d extents needed, but only %d available", more, free)
+		}
+		r := c.extension(vg, target, more)
+		r.on = on
+		g, missing, ok := allocate(r)
+		if !ok {
+			return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", l.name, missing)
+		}
+		stripeSize := int64(0)
+		if legs > 1 {
+			stripeSize = target.segs[len(target.segs)-1].stripeSize
+		}
+		c.grow(target, g.segments(old, stripeSize), size)
+		if target != l {
+			c.onUndo(func() { c.setSize(l, old) })
+			c.setSize(l, size)
+		}
+	}
+	verb := l.fullName()
+	if target != l {
+		verb = target.fullName()
+	}
+	c.say("Size of logical volume %s changed from %s (%d extents) to %s (%d extents).", verb, humanSize(old*vg.extent), old, humanSize(size*vg.extent), size)
+	if l.thin != nil {
+		c.overprovisioned(l.thin.pool, 0)
+	} else if l.pool != nil {
+		c.overprovisioned(l, 0)
+	}
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.reload(l)
+	c.say("Logical volume %s successfully resized.", l.fullName())
+	return exitOK
+}
+
+// reload gives the devices of an active LV their new sizes.
+func (c *command) reload(l *logicalVolume) {
+	if l.active {
+		l.table = l.size
+	}
+	for _, sub := range l.subs() {
+		if sub.active {
+			sub.table = sub.size
+		}
+	}
+}
+
+// setSize is a new size of an LV whose only segment maps to other LVs.
+func (c *command) setSize(l *logicalVolume, size int64) {
+	l.size, l.segs[0].count = size, size
+	l.touch()
+}
+
+// extension is the request for more extents of an LV (nil: a new one).
+func (c *command) extension(vg *volumeGroup, l *logicalVolume, more int64) request {
+	if l == nil || len(l.segs) == 0 {
+		return request{vg: vg, width: 1, each: more}
+	}
+	last := l.segs[len(l.segs)-1]
+	legs := int64(len(last.stripes))
+	r := request{vg: vg, width: len(last.stripes), each: more / legs}
+	for _, a := range last.stripes {
+		r.after = append(r.after, a.pv)
+		r.ends = append(r.ends, a.start+last.count/legs)
+	}
+	return r
+}
+
+// end is the PV on which an LV of one leg ends, and the extent behind it.
+func (l *logicalVolume) end() (*physicalVolume, int64) {
+	last := l.segs[len(l.segs)-1]
+	return last.stripes[0].pv, last.stripes[0].start + last.count
+}
+
+// grow appends segments to an LV.
+func (c *command) grow(l *logicalVolume, more []segment, size int64) {
+	c.remap(l, mergeSegments(append(append([]segment(nil), l.segs...), more...)), size)
+}
+
+// remap gives an LV other segments.
+func (c *command) remap(l *logicalVolume, segs []segment, size int64) {
+	oldSegs, oldSize := l.segs, l.size
+	apply := func(segs []segment, size int64) {
+		for _, s := range l.segs {
+			l.vacate(s)
+		}
+		l.segs, l.size = segs, size
+		for _, s := range l.segs {
+			l.occupy(s)
+		}
+		l.touch()
+	}
+	apply(segs, size)
+	c.onUndo(func() { apply(oldSegs, oldSize) })
+}
+
+// reduce makes the LV smaller, from its end.
+func (c *command) reduce(l *logicalVolume, size int64) int {
+	vg, old := l.vg, l.size
+	if l.pool != nil {
+		return c.failed("Thin pool volumes %s cannot be reduced in size yet.", l.fullName())
+	}
+	if l.active {
+		c.fail("WARNING: Reducing active logical volume to %s.", humanSize(size*vg.extent))
+	}
+	c.fail("THIS MAY DESTROY YOUR DATA (filesystem etc.)")
+	if !c.ask("Do you really want to reduce " + l.fullName() + "?") {
+		return c.failed("Logical volume %s NOT reduced.", l.fullName())
+	}
+	parts := []*logicalVolume{l}
+	if l.kind == raid1 {
+		parts = l.images
+	}
+	for _, p := range parts {
+		if p.hasArea() {
+			c.remap(p, p.upTo(size), size)
+		}
+	}
+	if !l.hasArea() {
+		c.onUndo(func() { c.setSize(l, old) })
+		c.setSize(l, size)
+	}
+	c.say("Size of logical volume %s changed from %s (%d extents) to %s (%d extents).", l.fullName(), humanSize(old*vg.extent), old, humanSize(size*vg.extent), size)
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	if l.thin != nil {
+		l.thin.discard(size*vg.extent, (old-size)*vg.extent)
+	}
+	c.reload(l)
+	c.say("Logical volume %s successfully resized.", l.fullName())
+	return exitOK
+}
+
+// upTo is the LV's segments up to a logical extent.
+func (l *logicalVolume) upTo(size int64) []segment {
+	var out []segment
+	for _, s := range l.segs {
+		if s.start >= size {
+			break
+		}
+		s.count = min(s.count, size-s.start)
+		out = append(out, s)
+	}
+	return out
+}

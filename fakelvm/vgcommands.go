@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fakelvm
+
+import (
+	"slices"
+	"strings"
+)
+
+// vgcreate makes a VG of disks, of which it makes PVs where they are none.
+func (c *command) vgcreate() int {
+	if len(c.args2) < 2 {
+		return c.noSyntax()
+	}
+	name := strings.TrimPrefix(c.args2[0], "/dev/")
+	if !validName(name) {
+		return c.misused("New volume group name %q is invalid.", name)
+	}
+	if len(c.h.namedVGs(name)) > 0 {
+		return c.failed("A volume group called %s already exists.", name)
+	}
+	extent := int64(defaultExtent)
+	if c.has("physicalextentsize") {
+		extent, _, _ = parseSize(c.last("physicalextentsize"))
+		if extent < sectorSize || extent&(extent-1) != 0 {
+			return c.misused("Physical extent size must be a power of 2 of at least 512 bytes.")
+		}
+	}
+	vg := &volumeGroup{name: name, uuid: c.h.newUUID(), extent: extent, systemID: c.last("systemid"), noAuto: c.last("setautoactivation") == "n"}
+	vg.tags = mergeTags(nil, c.set["addtag"], nil)
+	pvs, code := c.join(vg, c.args2[1:])
+	if code != exitOK {
+		return code
+	}
+	c.onUndo(func() { c.leave(pvs) })
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.h.vgs = append(c.h.vgs, vg)
+	c.say("Volume group %q successfully created", name)
+	return exitOK
+}
+
+// join makes PVs of the disks and puts them into the VG.
+func (c *command) join(vg *volumeGroup, paths []string) ([]*physicalVolume, int) {
+	var pvs []*physicalVolume
+	var disks []*disk
+	for _, path := range paths {
+		d := c.h.disk(path)
+		if d == nil || d.absent {
+			c.leave(pvs)
+			return nil, c.failed("No device found for %s.", path)
+		}
+		if d.pv != nil && d.pv.vg != nil {
+			c.fail("Physical volume '%s' is already in volume group '%s'", path, d.pv.vg.name)
+			c.fail("Unable to add physical volume '%s' to volume group '%s'", path, d.pv.vg.name)
+			return nil, c.failed("%s: physical volume not initialized.", path)
+		}
+		if code := c.canBePV(d); code != exitOK {
+			return nil, code
+		}
+		disks = append(disks, d)
+	}
+	for _, d := range disks {
+		if d.pv == nil {
+			c.makePV(d)
+		}
+		p := d.pv
+		p.vg, p.extents = vg, (d.size-p.start)/vg.extent
+		vg.pvs = append(vg.pvs, p)
+		pvs = append(pvs, p)
+		if p.extents == 0 {
+			c.leave(pvs)
+			return nil, c.failed("Physical volume %s is too small for one extent.", d.path)
+		}
+	}
+	return pvs, exitOK
+}
+
+// leave takes PVs out of their VG; they stay PVs.
+func (c *command) leave(pvs []*physicalVolume) {
+	for _, p := range pvs {
+		if i := slices.Index(p.vg.pvs, p); i >= 0 {
+			p.vg.pvs = slices.Delete(p.vg.pvs, i, i+1)
+		}
+		p.vg, p.extents, p.used, p.missing, p.ring = nil, 0, nil, false, 0
+	}
+}
+
+func (c *command) canBePV(d *disk) int {
+	if d.size < minDeviceSize {
+		return c.failed("Cannot use %s: device is too small (pv_min_size)", d.path)
+	}
+	for _, m := range c.h.mounts {
+		if m.disk == d {
+			c.fail("Can't open %s exclusively.  Mounted filesystem?", d.path)
+			return exitFailed
+		}
+	}
+	if d.opens > 0 {
+		return c.failed("Can't open %s exclusively.  Mounted filesystem?", d.path)
+	}
+	for _, sig := range findSignatures(c.h, d) {
+		if !c.has("yes") {
+			c.err.WriteString("WARNING: " + sig.fstype + " signature detected on " + d.path + " at offset " + decimal(sig.offset) + ". Wipe it? [y/n]: [n]\n")
+			c.fail("Aborted wiping of %s.", sig.fstype)
+			return c.failed("1 existing signature left on the device.")
+		}
+		c.say("Wiping %s signature on %s.", sig.fstype, d.path)
+		if d.write(make([]byte, sig.length), sig.offset) != nil {
+			return exitFailed
+		}
+	}
+	return exitOK
+}
+
+func (c *command) makePV(d *disk) {
+	p := &physicalVolume{disk: d, uuid: c.h.newUUID(), start: dataOffset, area: mdaSize}
+	if c.has("metadatasize") {
+		n, _, _ := parseSize(c.last("metadatasize"))
+		p.area = n
+		p.start = roundUp(mdaOffset+n, dataOffset)
+		p.area = p.start - mdaOffset // lvm gives the area all up to the first extent
+	}
+	d.pv = p
+	c.say("Physical volume %q successfully created.", d.path)
+}
+
+func (c *command) pvcreate() int {
+	if len(c.args2) == 0 {
+		c.out.WriteString("  pvcreate PV ...\n\n")
+		c.fail("No command with matching syntax recognised.  Run 'pvcreate --help' for more information.")
+		c.fail("Correct command syntax is:")
+		return exitSyntax
+	}
+	code := exitOK
+	for _, path := range c.args2 {
+		d := c.h.disk(path)
+		switch {
+		case d == nil || d.absent:
+			code = c.failed("No device found for %s.", path)
+		case d.pv != nil && d.pv.vg != nil:
+			c.fail("Can't initialize physical volume %q of volume group %q without -ff", path, d.pv.vg.name)
+			code = c.failed("%s: physical volume not initialized.", path)
+		default:
+			if bad := c.canBePV(d); bad != exitOK {
+				code = bad
+				continue
+			}
+			c.s.at(BeforeCommit)
+			c.makePV(d)
+			c.s.at(AfterCommit)
+		}
+	}
+	return code
+}
+
+func (c *command) pvremove() int {
+	if len(c.args2) == 0 {
+		return c.noSyntax()
+	}
+	code := exitOK
+	for _, path := range c.args2 {
+		d := c.h.disk(path)
+		switch {
+		case d == nil || d.absent || d.pv == nil:
+			code = c.failed("No PV found on device %s.", path)
+		case d.pv.vg != nil:
+			c.fail("PV %s is used by VG %s so please use vgreduce first.", path, d.pv.vg.name)
+			code = c.failed("(If you are certain you need pvremove, then confirm by using --force twice.)")
+		default:
+			c.s.commit(func() { d.pv = nil })
+			c.say("Labels on physical volume %q successfully wiped.", path)
+		}
+	}
+	return code
+}
+
+func (c *command) pvchange() int {
+	if len(c.args2) == 0 {
+		return c.noSyntax()
+	}
+	for _, path := range c.args2 {
+		d := c.h.disk(path)
+		if d == nil || d.absent || d.pv == nil {
+			return c.failed("Failed to find physical volume %q.", path)
+		}
+		p := d.pv
+		if p.vg == nil {
+			return c.failed("Can't change tag on Physical Volume %s not in volume group", path)
+		}
+		tags, blocked := p.tags, p.blocked
+		c.onUndo(func() { p.tags, p.blocked = tags, blocked })
+		p.tags = mergeTags(p.tags, c.set["addtag"], c.set["deltag"])
+		if c.has("allocatable") {
+			p.blocked = c.last("allocatable") == "n"
+		}
+		if !c.commit(p.vg) {
+			return exitFailed
+		}
+		c.say("Physical volume %q changed", path)
+	}
+	c.say("%d physical volume%s changed / 0 physical volumes not changed", len(c.args2), map[bool]string{true: "s"}[len(c.args2) != 1])
+	return exitOK
+}
+
+func (c *command) vgextend() int {
+	if len(c.args2) < 2 {
+		return c.noSyntax()
+	}
+	vg, ok := c.vgNamed(c.args2[0])
+	if !ok {
+		return exitFailed
+	}
+	if c.has("restoremissing") {
+		for _, path := range c.args2[1:] {
+			for _, p := range vg.pvs {
+				if p.disk.path == path && !p.disk.absent && p.missing {
+					p.missing = false
+					c.onUndo(func() { p.missing = true })
+				}
+			}
+		}
+	} else {
+		pvs, code := c.join(vg, c.args2[1:])
+		if code != exitOK {
+			return code
+		}
+		c.onUndo(func() { c.leave(pvs) })
+	}
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.say("Volume group %q successfully extended", vg.name)
+	return exitOK
+}
+
+func (c *command) vgreduce() int {
+	if len(c.args2) == 0 || len(c.args2) == 1 && !c.has("removemissing") {
+		return c.noSyntax()
+	}
+	vg, ok := c.vgNamed(c.args2[0])
+	if !ok {
+		return exitFailed
+	}
+	if c.has("removemissing") {
+		return c.removeMissing(vg)
+	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
+	for _, path := range c.args2[1:] {
+		i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path })
+		switch {
+		case i < 0:
+			return c.failed("Physical volume %s not in volume group %s", path, vg.name)
+		case len(vg.pvs) == 1:
+			return c.failed("Can't remove final physical volume %q from volume group %q", path, vg.name)
+		case len(vg.pvs[i].used) > 0:
+			return c.failed("Physical volume %q still in use", path)
+		}
+		p := vg.pvs[i]
+		vg.pvs = slices.Delete(vg.pvs, i, i+1)
+		c.onUndo(func() { vg.pvs = slices.Insert(vg.pvs, i, p) })
+		if !c.commit(vg) {
+			return exitFailed
+		}
+		p.vg, p.extents, p.used, p.ring = nil, 0, nil, 0
+		c.say("Removed %q from volume group %q", path, vg.name)
+	}
+	return exitOK
+}
+
+// removeMissing drops the missing PVs, with --force the LVs on them too.
+func (c *command) removeMissing(vg *volumeGroup) int {
+	if !vg.partial() {
+		c.fail("Volume group %q is already consistent.", vg.name)
+		return exitOK
+	}
+	var broken []*logicalVolume
+	for _, l := range vg.lvs {
+		if l.partial() {
+			broken = append(broken, l)
+		}
+	}
+	if len(broken) > 0 && !c.has("force") {
+		for _, l := range broken {
+			c.fail("WARNING: Partial LV %s needs to be repaired or removed. ", l.name)
+		}
+		c.fail("There are still partial LVs in VG %s.", vg.name)
+		c.fail("To remove them unconditionally use: vgreduce --removemissing --force.")
+		c.fail("To remove them unconditionally from mirror LVs use: vgreduce --removemissing --mirrorsonly --force.")
+		return c.failed("WARNING: Proceeding to remove empty missing PVs.")
+	}
+	for _, l := range broken {
+		if l.visible() && vg.lv(l.name) == l && !c.remove(l) {
+			return exitFailed
+		}
+	}
+	var dropped []*physicalVolume
+	for _, p := range slices.Clone(vg.pvs) {
+		if p.gone() {
+			dropped = append(dropped, p)
+		}
+	}
+	c.leave(dropped)
+	for _, p := range dropped {
+		p.disk.pv = nil // the disk, should it come back, belongs to nobody
+	}
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.say("Wrote out consistent volume group %s.", vg.name)
+	return exitOK
+}
+
+func (c *command) vgremove() int {
+	if len(c.args2) == 0 && !c.has("select") {
+		return c.noSyntax()
+	}
+	vgs, code := c.vgTargets()
+	for _, vg := range vgs {
+		if n := len(vg.lvs); n > 0 {
+			visible := 0
+			for _, l := range vg.lvs {
+				if l.visible() {
+					visible++
+				}
+			}
+			if !c.ask("Do you really want to remove volume group \"" + vg.name + "\" containing " + decimal(int64(visible)) + " logical volumes?") {
+				code = c.failed("Volume group %q not removed", vg.name)
+				continue
+			}
+		}
+		removed := true
+		for _, l := range slices.Clone(vg.lvs) {
+			if l.visible() && vg.lv(l.name) == l && !c.remove(l) {
+				removed = false
+				break
+			}
+		}
+		if !removed {
+			code = exitFailed
+			continue
+		}
+		c.s.at(BeforeCommit)
+		c.leave(slices.Clone(vg.pvs))
+		c.h.vgs = slices.DeleteFunc(c.h.vgs, func(x *volumeGroup) bool { return x == vg })
+		c.say("Volume group %q successfully removed", vg.name)
+		c.s.at(AfterCommit)
+	}
+	return code
+}
+
+// vgTargets is the VGs that the arguments and the selection mean.
+func (c *command) vgTargets() (vgs []*volumeGroup, code int) {
+	var sel *selector
+	if c.has("select") {
+		var ok bool
+		if sel, ok = c.parseSelection(c.last("select"), "vg"); !ok {
+			return nil, exitFailed
+		}
+	}
+	if len(c.args2) == 0 {
+		vgs = c.h.present()
+	}
+	for _, name := range c.args2 {
+		vg, ok := c.vgNamed(name)
+		if !ok {
+			code = exitFailed
+			continue
+		}
+		vgs = append(vgs, vg)
+	}
+	if sel != nil {
+		vgs = slices.DeleteFunc(vgs, func(vg *volumeGroup) bool { return !sel.matches(c.h, row{vg: vg}) })
+	}
+	return vgs, code
+}
+
+func (c *command) vgchange() int {
+	changes := c.has("addtag") || c.has("deltag") || c.has("setautoactivation")
+	if !changes && !c.has("activate") {
+		return c.noSyntax()
+	}
+	vgs, code := c.vgTargets()
+	for _, vg := range vgs {
+		if changes {
+			tags, noAuto := vg.tags, vg.noAuto
+			c.onUndo(func() { vg.tags, vg.noAuto = tags, noAuto })
+			vg.tags = mergeTags(vg.tags, c.set["addtag"], c.set["deltag"])
+			if c.has("setautoactivation") {
+				vg.noAuto = c.last("setautoactivation") == "n"
+			}
+			if !c.commit(vg) {
+				code = exitFailed
+				continue
+			}
+			c.say("Volume group %q successfully changed", vg.name)
+		}
+		if c.has("activate") {
+			active := 0
+			for _, l := range vg.lvs {
+				if !l.visible() {
+					continue
+				}
+				if !c.changeActivation(l, c.last("activate")) {
+					code = exitFailed
+				}
+				if l.active {
+					active++
+				}
+			}
+			c.say("%d logical volume(s) in volume group %q now active", active, vg.name)
+		}
+	}
+	return code
+}
+
+func (c *command) vgrename() int {
+	if len(c.args2) != 2 {
+		return c.noSyntax()
+	}
+	to := strings.TrimPrefix(c.args2[1], "/dev/")
+	vg, ok := c.vgNamed(c.args2[0])
+	if !ok {
+		return exitFailed
+	}
+	if !validName(to) {
+		return c.misused("New volume group name %q is invalid.", to)
+	}
+	if len(c.h.namedVGs(to)) > 0 {
+		return c.failed("New volume group %q already exists", to)
+	}
+	from := vg.name
+	vg.name = to
+	c.onUndo(func() { vg.name = from })
+	if !c.commit(vg) {
+		return exitFailed
+	}
+	c.say("Volume group %q successfully renamed to %q", from, to)
+	return exitOK
+}
