@@ -47,6 +47,7 @@ func codeOf(err error) codes.Code {
 		{errRange, codes.OutOfRange},
 		{errDiffers, codes.AlreadyExists},
 		{errCondition, codes.FailedPrecondition},
+		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
 		{errUnsupported, codes.Unimplemented},
 		{lvm.ErrInvalid, codes.InvalidArgument},
@@ -86,7 +87,6 @@ func interceptor(log *slog.Logger, m *metrics) grpc.UnaryServerInterceptor {
 			} else {
 				code = codeOf(err)
 			}
-			err = status.Error(code, err.Error())
 		}
 		took := time.Since(start)
 		m.rpc(info.FullMethod, code.String(), took)
@@ -95,13 +95,24 @@ func interceptor(log *slog.Logger, m *metrics) grpc.UnaryServerInterceptor {
 		switch {
 		case err != nil:
 			level = slog.LevelError
-			attrs = append(attrs, slog.String("error", err.Error()))
+			attrs = append(attrs, slog.String("error", oneError(err)))
 		case quiet[info.FullMethod]:
 			level = slog.LevelDebug
 		}
 		log.LogAttrs(ctx, level, info.FullMethod[len("/csi.v1."):], attrs...)
-		return response, err
+		if err != nil {
+			return nil, status.Error(code, oneError(err))
+		}
+		return response, nil
 	}
+}
+
+// oneError is an error's words, without a status's own prefix.
+func oneError(err error) string {
+	if s, ok := status.FromError(err); ok {
+		return s.Message()
+	}
+	return err.Error()
 }
 
 // requestAttrs are the words of a request that are logged.

@@ -3,12 +3,16 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/podlv/podlv/lvm"
 )
+
+// ErrTarget is a target path that nothing can be mounted at.
+var ErrTarget = errors.New("target path cannot be used")
 
 // Mounter is the node's mount table and the folders that are mounted on.
 // mounttest has the contract; Linux is the real one.
@@ -21,8 +25,8 @@ type Mounter interface {
 	// Unmount takes the visible mount off target.
 	Unmount(target string) error
 	// MakeTarget makes target, an empty folder; it is no error when it is one
-	// already. errCondition when its parent is not there, or target is a file or
-	// has something in it.
+	// already. ErrTarget when its parent is not there, or target is a file or has
+	// something in it.
 	MakeTarget(target string) error
 	// RemoveTarget removes target, an empty folder; it is no error when it is not
 	// there.

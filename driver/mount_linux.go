@@ -76,16 +76,16 @@ func (l *Linux) MakeTarget(target string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: target path %s: the folder that it should be in is not there", errCondition, target)
+		return fmt.Errorf("%w: %s: the folder that it should be in is not there", ErrTarget, target)
 	case !errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("target path: %w", err)
 	}
 	entries, err := os.ReadDir(target)
 	if err != nil {
-		return fmt.Errorf("%w: target path %s is occupied by something that is not a folder: %w", errCondition, target, err)
+		return fmt.Errorf("%w: %s is occupied by something that is not a folder: %w", ErrTarget, target, err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("%w: target path %s is occupied: %d entries are in it, %q first", errCondition, target, len(entries), entries[0].Name())
+		return fmt.Errorf("%w: %s is occupied: %d entries are in it, %q first", ErrTarget, target, len(entries), entries[0].Name())
 	}
 	return nil
 }

@@ -44,10 +44,6 @@ type realNode struct {
 	flags  []string
 }
 
-const onePool = `
-pools: [{name: ssd, volumeGroup: vg0}]
-classes: [{name: ssd, pool: ssd, default: true}]
-`
 
 // newRealNode makes a node with VG vg0 on the first disk; the agent is not
 // started.
@@ -382,7 +378,7 @@ func TestRealMissingDisk(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
-	dm("create", filepath.Base(disk), "--table", "0 409600 linear "+n.disks[1]+" 0")
+	dm("create", filepath.Base(disk), "--table", "0 409600 linear "+n.disks[1]+" 8192") // an offset hides the PV in it
 	t.Cleanup(func() { _ = exec.Command("dmsetup", "remove", filepath.Base(disk)).Run() })
 	n.lvm("vgextend", "vg0", disk)
 	n.start()

@@ -27,10 +27,10 @@ func (n *realNode) trap(program, when string) {
 	real, err := exec.LookPath(program)
 	require.NoError(n.t, err)
 	dir := n.t.TempDir()
-	// Reports are not the step that is meant, nor is what mount-utils tries out
-	// at its start.
-	pass := map[string]string{"lvm": "fullreport*", "umount": "*kubelet-detect-safe-umount*"}[program]
-	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in %s) exec %s \"$@\";; esac\n", cmp.Or(pass, "-never-"), real)
+	// Reports and the tag's lvchange are not the step that is meant, nor is what
+	// mount-utils tries out at its start.
+	meant := map[string]string{"lvm": "lvcreate*|lvremove*", "umount": "*kubernetes.io~csi*"}[program]
+	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in %s) ;; *) exec %s \"$@\";; esac\n", cmp.Or(meant, "*"), real)
 	if when == "before" {
 		script += "kill -9 $PPID\n"
 	} else {

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/driver/mounttest"
+	"github.com/podlv/podlv/fakelvm"
+)
+
+const gib = 1 << 30
+
+// fakeNode is a node on a fake machine: a fake LVM, fake mounts, a kubelet's
+// folder and an API server's list of pods.
+type fakeNode struct {
+	*kubelet
+	host    *fakelvm.Host
+	clock   *clocktesting.FakeClock
+	pods    *fakePods
+	events  *record.FakeRecorder
+	classes *driver.ClassSource
+	reaper  driver.ReaperConfig
+	agent   *driver.Driver
+	log     io.Writer
+}
+
+const fakeKubeletDir = "/var/lib/kubelet"
+
+// newFakeNode is a node with a disk of 10 GiB in VG vg0 and an agent.
+func newFakeNode(t testing.TB) *fakeNode {
+	t.Helper()
+	h := fakelvm.New(fakelvm.Disk{Path: "/dev/fake0", Size: 10 * gib})
+	require.NoError(t, h.CreateVG("vg0", "/dev/fake0"))
+	require.NoError(t, h.MkdirAll(fakeKubeletDir+"/pods"))
+	c := clocktesting.NewFakeClock(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
+	h.SetClock(c.Now)
+	n := &fakeNode{
+		kubelet: &kubelet{t: t, dir: fakeKubeletDir, mkdir: h.MkdirAll},
+		host:    h, clock: c, pods: &fakePods{}, events: record.NewFakeRecorder(100),
+		classes: classes(t, onePool), reaper: driver.DefaultReaper(), log: io.Discard,
+	}
+	n.restart()
+	return n
+}
+
+const onePool = `
+pools: [{name: ssd, volumeGroup: vg0}]
+classes: [{name: ssd, pool: ssd, default: true}]
+`
+
+func classes(t testing.TB, text string) *driver.ClassSource {
+	t.Helper()
+	c, err := driver.ParseClasses([]byte(text))
+	require.NoError(t, err)
+	return driver.FixedClasses(c)
+}
+
+// restart is a new agent process on the machine as it is.
+func (n *fakeNode) restart() {
+	n.t.Helper()
+	n.host.Restart()
+	fake := mounttest.Fake{Host: n.host}
+	var err error
+	n.agent, err = driver.New(driver.Config{
+		NodeName: "node1", Version: "test", Classes: n.classes, Runner: n.host, Mounter: fake, Filesystem: fake,
+		Pods: n.pods, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
+		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	require.NoError(n.t, err)
+	n.node = n.agent.InProcess()
+	require.NoError(n.t, n.agent.Recover(context.Background()))
+}
+
+// lvm runs a command that must succeed, as an administrator would.
+func (n *fakeNode) lvm(args ...string) string {
+	n.t.Helper()
+	out, err := n.host.Run(context.Background(), args...)
+	require.NoError(n.t, err)
+	return strings.TrimSpace(string(out))
+}
+
+// volumes are the LVs of vg0, sorted.
+func (n *fakeNode) volumes() []string {
+	n.t.Helper()
+	names := strings.Fields(n.lvm("lvs", "--noheadings", "-o", "lv_name", "vg0"))
+	slices.Sort(names)
+	return names
+}
+
+func (n *fakeNode) tags(v volume) string {
+	n.t.Helper()
+	return n.lvm("lvs", "--noheadings", "-o", "lv_tags", "vg0/"+v.handle())
+}
+
+// pod makes a pod known to the API server, with its folder.
+func (n *fakeNode) pod(v volume) {
+	n.pods.set(driver.Pod{Namespace: "default", Name: v.pod, UID: v.uid})
+}
+
+// forget is a kubelet and an API server that know a pod no more.
+func (n *fakeNode) forget(v volume) {
+	n.t.Helper()
+	n.pods.remove(v.uid)
+	n.removeAll(n.dir + "/pods/" + v.uid)
+}
+
+func (n *fakeNode) removeAll(path string) {
+	n.t.Helper()
+	if !n.host.Exists(path) {
+		return
+	}
+	names, err := n.host.ReadDir(path)
+	require.NoError(n.t, err)
+	for _, name := range names {
+		n.removeAll(path + "/" + name)
+	}
+	require.NoError(n.t, n.host.Remove(path))
+}
+
+// dataAt is where tests write: past every superblock.
+const dataAt = 1 << 20
+
+func (n *fakeNode) write(v volume, text string) {
+	n.t.Helper()
+	d, err := n.host.Open("/dev/vg0/" + v.handle())
+	require.NoError(n.t, err)
+	_, err = d.WriteAt([]byte(text), dataAt)
+	require.NoError(n.t, err)
+	require.NoError(n.t, d.Close())
+}
+
+func (n *fakeNode) read(v volume) string {
+	n.t.Helper()
+	d, err := n.host.Open("/dev/vg0/" + v.handle())
+	require.NoError(n.t, err)
+	buf := make([]byte, 64)
+	_, err = d.ReadAt(buf, dataAt)
+	require.NoError(n.t, err)
+	require.NoError(n.t, d.Close())
+	return string(bytes.TrimRight(buf, "\x00"))
+}
+
+// mounted checks that a volume is mounted at its target with its own filesystem.
+func (n *fakeNode) mounted(v volume) {
+	n.t.Helper()
+	for _, m := range n.host.Mounts() {
+		if m.Target == n.target(v) {
+			_, uuid, err := n.host.Signature("/dev/vg0/" + v.handle())
+			require.NoError(n.t, err)
+			require.Equal(n.t, driver.FilesystemUUID(v.handle()), uuid)
+			return
+		}
+	}
+	require.Fail(n.t, "not mounted", "%s\n%s", n.target(v), n.host)
+}
+
+// gone checks that nothing of a volume is left.
+func (n *fakeNode) gone(v volume) {
+	n.t.Helper()
+	require.NotContains(n.t, n.volumes(), v.handle())
+	require.False(n.t, n.host.Exists(n.target(v)), "the target folder is left")
+	require.False(n.t, n.host.DeviceExists("/dev/vg0/"+v.handle()))
+}
+
+// reap runs the reaper as often as it takes to remove an orphan.
+func (n *fakeNode) reap() {
+	n.t.Helper()
+	n.clock.Step(n.reaper.MinAge + time.Second)
+	for range n.reaper.Passes {
+		require.NoError(n.t, n.agent.Reap(context.Background()))
+	}
+}
+
+// fakePods is the API server's list.
+type fakePods struct {
+	mu   sync.Mutex
+	list []driver.Pod
+	err  error
+}
+
+func (p *fakePods) List(context.Context) ([]driver.Pod, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.list), p.err
+}
+
+func (p *fakePods) set(pod driver.Pod) {
+	p.remove(pod.UID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, pod)
+}
+
+func (p *fakePods) remove(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = slices.DeleteFunc(p.list, func(x driver.Pod) bool { return x.UID == uid })
+}
+
+// fakeFolders is what kubelet has on the fake machine's disk.
+type fakeFolders struct{ host *fakelvm.Host }
+
+func (f fakeFolders) Alive(context.Context) (map[string]bool, error) {
+	names, err := f.host.ReadDir(fakeKubeletDir + "/pods")
+	if err != nil {
+		return nil, err
+	}
+	uids := map[string]bool{}
+	for _, n := range names {
+		uids[n] = true
+	}
+	return uids, nil
+}

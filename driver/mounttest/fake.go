@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mounttest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/fakelvm"
+)
+
+// Fake is the mounts and devices of a fake machine.
+type Fake struct{ Host *fakelvm.Host }
+
+var (
+	_ driver.Mounter    = Fake{}
+	_ driver.Filesystem = Fake{}
+)
+
+// Mounts implements driver.Mounter.
+func (f Fake) Mounts() ([]driver.Mount, error) {
+	if f.Host.Crashed() {
+		return nil, fakelvm.ErrCrashed
+	}
+	var list []driver.Mount
+	for _, m := range f.Host.Mounts() {
+		list = append(list, driver.Mount{
+			Source: m.Device, Number: driver.DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)},
+			Target: m.Target, Type: m.FSType, ReadOnly: slices.Contains(m.Options, "ro"),
+		})
+	}
+	return list, nil
+}
+
+// Mount implements driver.Mounter.
+func (f Fake) Mount(device, target, fstype string, options []string) error {
+	return f.Host.Mount(device, target, fstype, options)
+}
+
+// Unmount implements driver.Mounter.
+func (f Fake) Unmount(target string) error { return f.Host.Unmount(target) }
+
+// MakeTarget implements driver.Mounter.
+func (f Fake) MakeTarget(target string) error {
+	if f.Host.Crashed() {
+		return fakelvm.ErrCrashed
+	}
+	parent := path.Dir(target)
+	switch {
+	case !f.Host.IsDir(parent):
+		return fmt.Errorf("%w: %s: the folder that it should be in is not there", driver.ErrTarget, target)
+	case f.Host.Exists(target) && !f.Host.IsDir(target):
+		return fmt.Errorf("%w: %s is occupied by something that is not a folder", driver.ErrTarget, target)
+	case f.Host.IsDir(target):
+		names, err := f.Host.ReadDir(target)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return fmt.Errorf("%w: %s is occupied: %d entries are in it, %q first", driver.ErrTarget, target, len(names), names[0])
+		}
+		return nil
+	}
+	return f.Host.MkdirAll(target)
+}
+
+// RemoveTarget implements driver.Mounter.
+func (f Fake) RemoveTarget(target string) error {
+	if err := f.Host.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Device implements driver.Filesystem.
+func (f Fake) Device(device string) (driver.Device, bool, error) {
+	if f.Host.Crashed() {
+		return driver.Device{}, false, fakelvm.ErrCrashed
+	}
+	if !f.Host.DeviceExists(device) {
+		return driver.Device{}, false, nil
+	}
+	major, minor, err := f.Host.DeviceNumber(device)
+	if err != nil {
+		return driver.Device{}, false, err
+	}
+	size, err := f.Host.DeviceSize(device)
+	if err != nil {
+		return driver.Device{}, false, err
+	}
+	return driver.Device{Number: driver.DeviceNumber{Major: uint32(major), Minor: uint32(minor)}, Size: size}, true, nil
+}
+
+// Detect implements driver.Filesystem.
+func (f Fake) Detect(device string) (driver.Signature, error) {
+	fstype, uuid, err := f.Host.Signature(device)
+	if err != nil {
+		return driver.Signature{}, err
+	}
+	return driver.Signature{Type: fstype, UUID: uuid}, nil
+}
+
+// Make implements driver.Filesystem.
+func (f Fake) Make(device string, format driver.Format) error {
+	return f.Host.Format(device, format.Type, format.UUID, format.Options...)
+}
+
+// Wipe implements driver.Filesystem.
+func (f Fake) Wipe(device string) error { return f.Host.Wipe(device) }
+
+// Usage implements driver.Filesystem. A fake filesystem has a thousandth of its
+// bytes as inodes.
+func (f Fake) Usage(target string) (driver.Usage, error) {
+	size, used, err := f.Host.Usage(target)
+	if err != nil {
+		return driver.Usage{}, err
+	}
+	inodes := size / 1000
+	return driver.Usage{TotalBytes: size, FreeBytes: size - used, UsedBytes: used, TotalInodes: inodes, FreeInodes: inodes - 1, UsedInodes: 1}, nil
+}

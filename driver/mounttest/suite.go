@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mounttest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/driver"
+)
+
+// Node is what Run tests, and how it prepares it.
+type Node struct {
+	Mounter    driver.Mounter
+	Filesystem driver.Filesystem
+	// Device is an empty device of 512 MiB that a filesystem can be made on.
+	Device string
+	// Other is another one.
+	Other string
+	// Dir is an empty folder to work in.
+	Dir string
+	// MakeFile makes an empty file, MakeFolder a folder.
+	MakeFile   func(path string) error
+	MakeFolder func(path string) error
+}
+
+// The UUIDs of the filesystems that the suite makes.
+const (
+	uuidA = "6f3b0e5c-8f0f-5d3e-9d2a-0a1b2c3d4e5f"
+	uuidB = "0a1b2c3d-4e5f-5a6b-8c7d-9e8f7a6b5c4d"
+)
+
+// Run holds a node to the contract; newNode gives each test a fresh one.
+func Run(t *testing.T, newNode func(t *testing.T) Node) {
+	t.Run("the target folder", func(t *testing.T) { targets(t, newNode(t)) })
+	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(fs, func(t *testing.T) { filesystem(t, newNode(t), fs) })
+	}
+	t.Run("devices", func(t *testing.T) { devices(t, newNode(t)) })
+	t.Run("the mount table", func(t *testing.T) { mounts(t, newNode(t)) })
+}
+
+func targets(t *testing.T, n Node) {
+	target := n.Dir + "/target"
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.NoError(t, n.Mounter.MakeTarget(target), "an empty folder is as good as a new one")
+	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/missing/target"), driver.ErrTarget, "the parent is the caller's to make")
+	require.NoError(t, n.MakeFile(n.Dir+"/file"))
+	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/file"), driver.ErrTarget)
+	require.NoError(t, n.MakeFolder(n.Dir+"/full/inside"))
+	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/full"), driver.ErrTarget)
+	require.Error(t, n.Mounter.RemoveTarget(n.Dir+"/full"), "what is in a folder is never removed")
+	require.NoError(t, n.Mounter.RemoveTarget(target))
+	require.NoError(t, n.Mounter.RemoveTarget(target), "removed already")
+}
+
+func filesystem(t *testing.T, n Node, fs string) {
+	found, err := n.Filesystem.Detect(n.Device)
+	require.NoError(t, err)
+	require.Zero(t, found, "an empty device")
+	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidA}))
+	found, err = n.Filesystem.Detect(n.Device)
+	require.NoError(t, err)
+	require.Equal(t, driver.Signature{Type: fs, UUID: uuidA}, found)
+
+	target := n.Dir + "/" + fs
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.NoError(t, n.Mounter.Mount(n.Device, target, fs, []string{"noatime"}))
+	m := mountAt(t, n, target)
+	require.Equal(t, fs, m.Type)
+	require.False(t, m.ReadOnly)
+	d, ok, err := n.Filesystem.Device(n.Device)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, d.Number, m.Number, "a mount has its block device's number, for every filesystem")
+	u, err := n.Filesystem.Usage(target)
+	require.NoError(t, err)
+	require.InEpsilon(t, d.Size, u.TotalBytes, 0.2)
+	require.Positive(t, u.FreeBytes)
+	require.LessOrEqual(t, u.UsedBytes+u.FreeBytes, u.TotalBytes)
+
+	require.Error(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidB}), "a mounted filesystem is not made anew")
+	require.Error(t, n.Mounter.RemoveTarget(target), "a mount point is not removed")
+	require.NoError(t, n.Mounter.Unmount(target))
+	require.Error(t, n.Mounter.Unmount(target), "nothing is mounted there")
+
+	require.NoError(t, n.Mounter.Mount(n.Device, target, fs, []string{"ro"}))
+	require.True(t, mountAt(t, n, target).ReadOnly)
+	require.NoError(t, n.Mounter.Unmount(target))
+
+	for _, other := range []string{"ext4", "xfs", "btrfs"} {
+		require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: other, UUID: uuidB}), "over whatever is there")
+		found, err = n.Filesystem.Detect(n.Device)
+		require.NoError(t, err)
+		require.Equal(t, driver.Signature{Type: other, UUID: uuidB}, found, "nothing of %s is left", fs)
+		require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidA}))
+	}
+	require.NoError(t, n.Filesystem.Wipe(n.Device))
+	found, err = n.Filesystem.Detect(n.Device)
+	require.NoError(t, err)
+	require.Zero(t, found)
+	require.Error(t, n.Mounter.Mount(n.Device, target, fs, nil), "there is no filesystem any more")
+}
+
+func devices(t *testing.T, n Node) {
+	_, ok, err := n.Filesystem.Device("/dev/no-such-vg/no-such-lv")
+	require.NoError(t, err)
+	require.False(t, ok)
+	d, ok, err := n.Filesystem.Device(n.Device)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.EqualValues(t, 512<<20, d.Size)
+	o, _, err := n.Filesystem.Device(n.Other)
+	require.NoError(t, err)
+	require.NotEqual(t, d.Number, o.Number)
+	_, err = n.Filesystem.Detect("/dev/no-such-vg/no-such-lv")
+	require.Error(t, err, "a device that is not there is not an empty device")
+	require.Error(t, n.Filesystem.Make("/dev/no-such-vg/no-such-lv", driver.Format{Type: "ext4", UUID: uuidA}))
+	require.Error(t, n.Filesystem.Make(n.Device, driver.Format{Type: "ext5", UUID: uuidA}))
+}
+
+func mounts(t *testing.T, n Node) {
+	target := n.Dir + "/twice"
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.Error(t, n.Mounter.Mount(n.Device, n.Dir+"/nowhere", "ext4", nil))
+	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: "ext4", UUID: uuidA}))
+	require.NoError(t, n.Filesystem.Make(n.Other, driver.Format{Type: "xfs", UUID: uuidB}))
+	require.NoError(t, n.Mounter.Mount(n.Device, target, "ext4", nil))
+	require.NoError(t, n.Mounter.Mount(n.Other, target, "xfs", nil), "mounts stack")
+	require.Equal(t, "xfs", mountAt(t, n, target).Type, "the last one is the visible one")
+	require.NoError(t, n.Mounter.Unmount(target))
+	require.Equal(t, "ext4", mountAt(t, n, target).Type)
+	require.NoError(t, n.Mounter.Unmount(target))
+	_, err := n.Filesystem.Usage(n.Dir + "/nowhere")
+	require.Error(t, err)
+}
+
+// mountAt is the visible mount at target.
+func mountAt(t *testing.T, n Node, target string) driver.Mount {
+	t.Helper()
+	table, err := n.Mounter.Mounts()
+	require.NoError(t, err)
+	var found *driver.Mount
+	for i, m := range table {
+		if m.Target == target {
+			found = &table[i]
+		}
+	}
+	require.NotNil(t, found, "nothing is mounted at %s", target)
+	return *found
+}
