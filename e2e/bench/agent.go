@@ -206,13 +206,6 @@ func (c commands) since(before commands) commands {
 	return more
 }
 
-// add counts others in.
-func (c commands) add(more commands) {
-	for name, v := range more {
-		c[name] = verb{c[name].count + v.count, c[name].seconds + v.seconds}
-	}
-}
-
 // total is the number of all commands.
 func (c commands) total() int {
 	n := 0
