@@ -108,6 +108,10 @@ func (p *printer) display(f field, r row) string {
 			return v.text
 		}
 		return p.size(int64(v.num))
+	case typeTime: // of report/time_format the fake knows the default and epoch seconds
+		if v.text != "" && strings.Contains(p.c.last("config"), `time_format="%s"`) {
+			return decimal(int64(v.num))
+		}
 	}
 	return v.text
 }
