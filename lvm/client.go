@@ -18,8 +18,11 @@ import (
 //   - monitoring 0: lvm must not start dmeventd inside our container.
 //   - backup, archive 0: copies in /etc/lvm slow each command down as they pile
 //     up, and inside a container nobody finds them.
-//   - report settings: what parseReport expects.
-const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0} report{time_format="%s" list_item_separator="," compact_output=0 binary_values_as_numeric=1}`
+//   - log and report settings: what parseReport expects. With report/prefixes the
+//     JSON is broken, with log/prefix it has something before each line.
+const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0} ` +
+	`log{command_names=0 prefix="  " report_command_log=0} ` +
+	`report{prefixes=0 time_format="%s" list_item_separator="," compact_output=0 binary_values_as_numeric=1}`
 
 // Client turns verbs into lvm commands. It is safe for concurrent use.
 //
@@ -39,12 +42,22 @@ func NewClient(runner Runner, owner string) (*Client, error) {
 	return &Client{runner: runner, owner: owner, queue: newQueue()}, nil
 }
 
+// sector is what a size must be a multiple of: lvm2 refuses a command line with
+// any other ("Size is not a multiple of 512", exit status 3).
+const sector = 512
+
+// sizeArg is size bytes, rounded up to sectors, as an argument. size must have
+// been checked: MaxSize is far enough from the end of int64.
+func sizeArg(size int64) string {
+	return strconv.FormatInt((size+sector-1)/sector*sector, 10) + "b"
+}
+
 // Spec says what LV to create.
 type Spec struct {
 	VG   string
 	Name string
-	// Size in bytes; LVM rounds it up to whole extents (in every stripe). For a
-	// thin volume it is what the volume shows, its virtual size.
+	// Size in bytes, any number; it is rounded up to whole extents (in every
+	// stripe). For a thin volume it is what the volume shows, its virtual size.
 	Size   int64
 	Layout Layout   // empty means Linear
 	Legs   int      // stripes of Striped, copies of RAID1; else 0
@@ -52,7 +65,8 @@ type Spec struct {
 	Tags   []string // beside the owner tag; put on in the same metadata commit
 }
 
-// VolumeGroups reports every VG of the machine with all in it, in one command.
+// VolumeGroups reports every VG of the machine with all in it, in one command,
+// VGs and LVs in the order of their names.
 // A VG twice in the answer is two VGs of one name: LVM refuses to work on them.
 func (c *Client) VolumeGroups(ctx context.Context) ([]VolumeGroup, error) {
 	stdout, err := c.queue.run(ctx, c.runner, "", append(reportArgs(), "--config", config))
@@ -127,13 +141,16 @@ func (c *Client) createArgs(spec Spec) ([]string, error) {
 		return nil, fmt.Errorf("%w: size %d bytes: must be from 1 to %d", ErrInvalid, spec.Size, int64(MaxSize))
 	}
 	args := []string{"lvcreate", "--config", config, "--yes", "--name", spec.Name}
-	size := strconv.FormatInt(spec.Size, 10) + "b"
+	size := sizeArg(spec.Size)
 	switch spec.Layout {
 	case Linear, "":
 		args = append(args, "--type", "linear", "--size", size)
 	case Striped:
 		args = append(args, "--type", "striped", "--stripes", strconv.Itoa(spec.Legs), "--size", size)
 	case RAID1:
+		if err := validateRAIDName(spec.VG, spec.Name); err != nil {
+			return nil, err
+		}
 		args = append(args, "--type", "raid1", "--mirrors", strconv.Itoa(spec.Legs-1), "--size", size)
 	case Thin:
 		if err := validateWord("thin pool", spec.Pool); err != nil {
@@ -141,7 +158,7 @@ func (c *Client) createArgs(spec Spec) ([]string, error) {
 		}
 		args = append(args, "--type", "thin", "--thinpool", spec.Pool, "--virtualsize", size)
 	}
-	if _, err := spec.layout().Allocation(spec.Size, 512, spec.Legs); err != nil {
+	if _, err := spec.layout().Allocation(spec.Size, sector, spec.Legs); err != nil {
 		return nil, err
 	}
 	if spec.Layout != Thin { // the pool zeroes what it hands out, lvm2 takes no such flags there
@@ -178,8 +195,9 @@ type SnapshotSpec struct {
 	VG     string
 	Origin string
 	Name   string
-	// Size in bytes of the space for what changes, for a thick snapshot. 0 for a
-	// thin one, which takes its pool's: the origin must then be a thin volume.
+	// Size in bytes of the space for what changes, for a thick snapshot; LVM makes
+	// it smaller when that is all that could ever change. 0 for a thin one, which
+	// takes its pool's space: the origin must then be a thin volume.
 	Size int64
 	Tags []string // beside the owner tag
 }
@@ -213,7 +231,7 @@ func (c *Client) snapshotArgs(spec SnapshotSpec) ([]string, error) {
 	// A thin snapshot is not activated by default (lvmthin(7)).
 	args := []string{"lvcreate", "--config", config, "--yes", "--snapshot", "--name", spec.Name, "--setactivationskip", "n"}
 	if spec.Size > 0 {
-		args = append(args, "--size", strconv.FormatInt(spec.Size, 10)+"b")
+		args = append(args, "--size", sizeArg(spec.Size))
 	}
 	args, err := c.withTags(args, spec.Tags)
 	if err != nil {
@@ -226,7 +244,8 @@ func (c *Client) snapshotArgs(spec SnapshotSpec) ([]string, error) {
 // that is as large already is left alone. What the new extents hold are the bytes
 // of whoever had them before.
 //
-// ErrInvalid, ErrNotFound, ErrNoSpace, ErrMetadataFull, ErrUnavailable.
+// ErrInvalid, ErrNotFound, ErrNoSpace, ErrInUse (the active origin of a thick
+// snapshot), ErrMetadataFull, ErrUnavailable.
 func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error {
 	if err := ValidateName(vg, name); err != nil {
 		return fmt.Errorf("extend %s/%s: %w", vg, name, err)
@@ -234,7 +253,7 @@ func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error 
 	if size <= 0 || size > MaxSize {
 		return fmt.Errorf("extend %s/%s: %w: size %d bytes: must be from 1 to %d", vg, name, ErrInvalid, size, int64(MaxSize))
 	}
-	args := []string{"lvextend", "--config", config, "--size", strconv.FormatInt(size, 10) + "b", vg + "/" + name}
+	args := []string{"lvextend", "--config", config, "--size", sizeArg(size), vg + "/" + name}
 	err := c.change(ctx, vg, args)
 	if err == nil {
 		return nil
@@ -325,7 +344,8 @@ func (c *Client) Tag(ctx context.Context, vg string, add, remove []string, names
 		names = names[len(batch):]
 		args := append(base[:len(base):len(base)], "--select", c.selection(batch), vg)
 		if err := c.change(ctx, vg, args); err != nil {
-			return fmt.Errorf("tag %d LVs of %s: %w", len(batch), vg, c.explain(ctx, err, whyUnchanged, vg))
+			why := func(g VolumeGroup) error { return whyUnchanged(g, len(batch)*tagText(add)) }
+			return fmt.Errorf("tag %d LVs of %s: %w", len(batch), vg, c.explain(ctx, err, why, vg))
 		}
 	}
 	return nil

@@ -11,11 +11,24 @@ import (
 // errAlready: what was asked for is so already. Never leaves the package.
 var errAlready = errors.New("already so")
 
-// metadataReserve is how little room in the metadata area means "full": an LV
-// with podlv's tags takes about 600 bytes of text, a raid1 one 2,000, and each
-// commit needs room for the whole text beside the old one. The 512 is lvm2's
-// rounding.
-const metadataReserve = 4096
+// Bytes of metadata text, generously: what an LV and each of its legs is described
+// with (seen: 430 for a linear LV, 1,900 for a raid1 one of two legs, without tags),
+// and the little that any change adds. They decide only whether a command that
+// failed, failed for want of room.
+const (
+	textOfChange = 1024
+	textOfLV     = 1024
+	textOfLeg    = 1024
+)
+
+// tagText is how many bytes tags take in the metadata text of one LV.
+func tagText(tags []string) int {
+	n := 0
+	for _, t := range tags {
+		n += len(t) + len(`"", `)
+	}
+	return n
+}
 
 // explain joins a failed command's error with what the state, read again, says
 // was the matter. Only a command that ran and failed is explained; any other
@@ -39,13 +52,23 @@ func (c *Client) explain(ctx context.Context, failed error, why func(VolumeGroup
 	return failed
 }
 
-// whyUnchanged is what keeps any change of a VG from being made.
-func whyUnchanged(g VolumeGroup) error {
+// whyUnchanged is what keeps a change of a VG from being made that adds so many
+// bytes to its metadata text.
+func whyUnchanged(g VolumeGroup, text int) error {
+	if err := whyIncomplete(g); err != nil {
+		return err
+	}
+	if g.MetadataFree < int64(text+textOfChange) {
+		return fmt.Errorf("%w: VG %s has %d bytes left for the descriptions of LVs; remove LVs, or add a PV with a larger --metadatasize", ErrMetadataFull, g.Name, g.MetadataFree)
+	}
+	return nil
+}
+
+// whyIncomplete: lvm2 makes and extends no LV in a VG that misses a PV, and
+// activates none that lies on it. It does remove LVs and tag them.
+func whyIncomplete(g VolumeGroup) error {
 	if g.MissingPVs > 0 {
 		return fmt.Errorf("%w: VG %s misses %d of its disks", ErrUnavailable, g.Name, g.MissingPVs)
-	}
-	if g.MetadataFree < metadataReserve {
-		return fmt.Errorf("%w: VG %s has %d bytes left for the descriptions of LVs; remove LVs, or add a PV with a larger --metadatasize", ErrMetadataFull, g.Name, g.MetadataFree)
 	}
 	return nil
 }
@@ -54,7 +77,7 @@ func whyNotCreated(g VolumeGroup, spec Spec) error {
 	if _, ok := g.LogicalVolume(spec.Name); ok {
 		return fmt.Errorf("LV %s/%s %w", g.Name, spec.Name, ErrExists)
 	}
-	if err := whyUnchanged(g); err != nil {
+	if err := whyUnchanged(g, textOfLV+spec.Legs*textOfLeg+tagText(spec.Tags)); err != nil {
 		return err
 	}
 	if spec.Layout == Thin {
@@ -84,27 +107,36 @@ const (
 	poolMetadataFull = 75    // percent; see docs/lvm-behaviour.md
 )
 
-// whyNoRoom: striped and raid1 LVs need their legs on different PVs, so a VG
-// with enough free space can have none for them.
+// whyNoRoom: what counts is the space of the PVs that may be used (pvchange -xn),
+// and striped and raid1 LVs need their legs on different ones, so a VG with enough
+// free space can have none for them.
 func whyNoRoom(g VolumeGroup, layout Layout, size int64, legs int) error {
 	need, err := layout.Allocation(size, g.ExtentSize, legs)
 	if err != nil {
 		return err
 	}
-	if need > g.Free {
-		return fmt.Errorf("%w: VG %s has %d bytes free, %d are needed", ErrNoSpace, g.Name, g.Free, need)
+	var usable []int64
+	var free int64
+	for _, p := range g.PhysicalVolumes {
+		if !p.Missing && p.Allocatable {
+			usable = append(usable, p.Free)
+			free += p.Free
+		}
+	}
+	if need > free {
+		return fmt.Errorf("%w: VG %s has %d bytes free, %d are needed", ErrNoSpace, g.Name, free, need)
 	}
 	if legs < 2 {
 		return nil
 	}
-	wide := 0
-	for _, p := range g.PhysicalVolumes {
-		if !p.Missing && p.Allocatable && p.Free >= need/int64(legs) {
+	each, wide := need/int64(legs), 0
+	for _, f := range usable {
+		if f >= each {
 			wide++
 		}
 	}
 	if wide < legs {
-		return fmt.Errorf("%w: %s over %d PVs needs %d bytes on each, VG %s has %d such PVs", ErrNoSpace, layout, legs, need/int64(legs), g.Name, wide)
+		return fmt.Errorf("%w: %s over %d PVs needs %d bytes on each, VG %s has %d such PVs", ErrNoSpace, layout, legs, each, g.Name, wide)
 	}
 	return nil
 }
@@ -117,7 +149,10 @@ func whyNoSnapshot(g VolumeGroup, spec SnapshotSpec) error {
 	if spec.Size == 0 && origin.Pool == "" {
 		return fmt.Errorf("%w: a snapshot of %s/%s needs a size: it is not a thin volume", ErrInvalid, g.Name, spec.Origin)
 	}
-	create := Spec{VG: spec.VG, Name: spec.Name, Size: spec.Size, Layout: Linear}
+	if spec.Size > 0 && origin.isThickSnapshot() {
+		return fmt.Errorf("%w: %s/%s is a thick snapshot, LVM makes none of those", ErrInvalid, g.Name, spec.Origin)
+	}
+	create := Spec{VG: spec.VG, Name: spec.Name, Size: spec.Size, Layout: Linear, Tags: spec.Tags}
 	if spec.Size == 0 {
 		create.Layout, create.Pool = Thin, origin.Pool
 	}
@@ -132,8 +167,11 @@ func whyNotExtended(g VolumeGroup, name string, size int64) error {
 	if l.Size >= size {
 		return errAlready
 	}
-	if err := whyUnchanged(g); err != nil {
+	if err := whyUnchanged(g, textOfLeg); err != nil {
 		return err
+	}
+	if s, ok := g.thickSnapshot(name, func(LogicalVolume) bool { return true }); ok && l.Active {
+		return fmt.Errorf("LV %s/%s %w: it is the origin of the thick snapshot %s and can be extended only while it is inactive", g.Name, name, ErrInUse, s.Name)
 	}
 	switch l.Type {
 	case string(Thin):
@@ -149,7 +187,10 @@ func whyNotRemoved(g VolumeGroup, name string) error {
 	if l, ok := g.LogicalVolume(name); ok && l.Open {
 		return fmt.Errorf("LV %s/%s %w: its device is open", g.Name, name, ErrInUse)
 	}
-	return whyUnchanged(g)
+	if s, ok := g.thickSnapshot(name, func(s LogicalVolume) bool { return s.Open }); ok {
+		return fmt.Errorf("LV %s/%s %w: the device of its thick snapshot %s is open", g.Name, name, ErrInUse, s.Name)
+	}
+	return whyUnchanged(g, 0)
 }
 
 func whyNotActivated(g VolumeGroup, name string) error {
@@ -160,6 +201,19 @@ func whyNotActivated(g VolumeGroup, name string) error {
 	case l.Open:
 		return fmt.Errorf("LV %s/%s %w: its device is open", g.Name, name, ErrInUse)
 	default:
-		return whyUnchanged(g)
+		return whyIncomplete(g)
 	}
+}
+
+// isThickSnapshot: a thin one has a pool.
+func (l LogicalVolume) isThickSnapshot() bool { return l.Origin != "" && l.Pool == "" }
+
+// thickSnapshot finds a thick snapshot of an LV.
+func (v VolumeGroup) thickSnapshot(origin string, which func(LogicalVolume) bool) (LogicalVolume, bool) {
+	for _, l := range v.LogicalVolumes {
+		if l.isThickSnapshot() && l.Origin == origin && which(l) {
+			return l, true
+		}
+	}
+	return LogicalVolume{}, false
 }

@@ -10,13 +10,19 @@ import (
 const (
 	// maxName is the longest VG or LV name (lvm2: NAME_LEN 128 with its end).
 	maxName = 127
+	// maxFullName is the longest "VG/LV" in characters, with two more that lvm2
+	// counts (lib/metadata: "LV name … length … is not supported"); inner LVs count.
+	maxFullName = 125
 	// maxDeviceName is the longest device-mapper name (kernel: DM_NAME_LEN 128).
 	// LVM joins VG and LV with a hyphen and doubles the hyphens inside either.
 	maxDeviceName = 127
-	// layerSuffix is the room to leave for the longest suffix that LVM appends to
-	// an LV's device for its inner layers ("-tpool", "-real", "-cow", "_tdata",
-	// "_rimage_0").
-	layerSuffix = 10
+	// longestInner is the longest suffix that LVM appends for the inner LVs and
+	// layers of what podlv makes: "_rimage_0", "_rmeta_0", "_tdata", "-real", "-cow".
+	longestInner = len("_rimage_0")
+	// longestRAIDDevice is the longest suffix of a device that lvm2 makes to take a
+	// raid1 LV apart; the number is a logical extent. An LV whose name leaves no room
+	// for it can be made and then never removed (seen on 2.03.16).
+	longestRAIDDevice = len("_rimage_0-missing_4294967295_0")
 	// maxTag is the longest tag (lvm(8), "TAGS").
 	maxTag = 1024
 )
@@ -48,8 +54,22 @@ func ValidateName(vg, lv string) error {
 			return fmt.Errorf("%w: LV name %q: names with %q in them are lvm2's own", ErrInvalid, lv, part)
 		}
 	}
-	if n := len(DeviceName(vg, lv)) + layerSuffix; n > maxDeviceName {
+	if n := len(vg) + len("/") + len(lv) + longestInner; n > maxFullName {
+		return fmt.Errorf("%w: VG %q and LV %q: together they have %d characters with room for a suffix, at most %d are allowed", ErrInvalid, vg, lv, n, maxFullName)
+	}
+	if n := len(DeviceName(vg, lv)) + longestInner; n > maxDeviceName {
 		return fmt.Errorf("%w: VG %q and LV %q: their device name would have %d characters with room for a suffix, at most %d are allowed (a hyphen counts twice)", ErrInvalid, vg, lv, n, maxDeviceName)
+	}
+	return nil
+}
+
+// validateRAIDName is ValidateName for a raid1 LV.
+func validateRAIDName(vg, lv string) error {
+	if err := ValidateName(vg, lv); err != nil {
+		return err
+	}
+	if n := len(DeviceName(vg, lv)) + longestRAIDDevice; n > maxDeviceName {
+		return fmt.Errorf("%w: VG %q and LV %q: the device names of a raid1 LV would have %d characters, at most %d are allowed (a hyphen counts twice)", ErrInvalid, vg, lv, n, maxDeviceName)
 	}
 	return nil
 }
@@ -71,9 +91,10 @@ func validateWord(kind, name string) error {
 	return nil
 }
 
-// ValidateTag checks a tag against lvm(8), "TAGS". Stricter in one thing: a
-// leading hyphen, which lvm2 takes, reads like an option, and a leading "@",
-// which lvm2 drops, makes another tag than the one asked for.
+// ValidateTag checks a tag against lvm(8), "TAGS". Stricter in three things: a
+// leading hyphen, which lvm2 takes, reads like an option; a leading "@", which
+// lvm2 drops, makes another tag than the one asked for; and lvm2 2.03.16 takes
+// more than the 1,024 characters that it documents.
 func ValidateTag(tag string) error {
 	switch {
 	case tag == "":

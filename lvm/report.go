@@ -5,6 +5,7 @@ package lvm
 import (
 	"encoding/json"
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ type VolumeGroup struct {
 	Size            int64 // bytes in extents; less than its disks by their metadata
 	Free            int64 // bytes of unallocated extents
 	ExtentSize      int64 // bytes
-	MissingPVs      int   // PVs whose disk is not there; a VG with one can't be changed
+	MissingPVs      int   // PVs whose disk is not there; with one, no LV can be made or extended
 	MetadataFree    int64 // bytes left in the fullest metadata area
 	Sequence        int64 // goes up with every metadata commit
 	PhysicalVolumes []PhysicalVolume
@@ -40,8 +41,8 @@ type LogicalVolume struct {
 	VG              string
 	Name            string
 	UUID            string
-	Size            int64 // bytes
-	Tags            []string
+	Size            int64    // bytes; of a thick snapshot: of the store for its changes
+	Tags            []string // in alphabetical order
 	Created         time.Time
 	Active          bool // it has a device, /dev/VG/NAME
 	Open            bool // somebody holds the device: a mount, a program, another LV
@@ -157,8 +158,11 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			}
 			g.LogicalVolumes = append(g.LogicalVolumes, l)
 		}
+		// lvm.conf can change LVM's own order (report/lvs_sort_full), and VGs have none.
+		sort.SliceStable(g.LogicalVolumes, func(i, j int) bool { return g.LogicalVolumes[i].Name < g.LogicalVolumes[j].Name })
 		groups = append(groups, g)
 	}
+	sort.SliceStable(groups, func(i, j int) bool { return groups[i].Name < groups[j].Name })
 	if p.err != nil {
 		return nil, fmt.Errorf("read lvm's report: %w", p.err)
 	}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lvmtest
+
+import (
+	"context"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// fits says that so many bytes fit and one extent more does not, which is
+// ErrNoSpace and changes nothing.
+func (f *fixture) fits(spec lvm.Spec, size int64) {
+	f.t.Helper()
+	spec.VG, spec.Name = group, "a"
+	extent := f.group(group).ExtentSize
+	spec.Size = size + 1 // one byte takes a whole extent
+	f.unchanged(group, func() {
+		exit := failed(f.t, f.client.Create(context.Background(), spec), lvm.ErrNoSpace)
+		require.Equal(f.t, 5, exit.Code)
+	})
+	spec.Size = size
+	require.Equal(f.t, size, f.create(spec).Size)
+	if size > extent {
+		spec.Name, spec.Size = "b", size
+		f.unchanged(group, func() { failed(f.t, f.client.Create(context.Background(), spec), lvm.ErrNoSpace) })
+	}
+	require.NoError(f.t, f.client.Remove(context.Background(), group, "a"))
+}
+
+var spaceContracts = []contract{
+	{"a linear LV can have every free extent and not one more", func(f *fixture) {
+		g := f.vg(group)
+		f.fits(lvm.Spec{}, g.Free)
+		require.Equal(f.t, g.Free, f.group(group).Free)
+	}},
+	{"nothing at all fits into a full VG", func(f *fixture) {
+		g := f.vg(group)
+		f.create(lvm.Spec{Name: "all", Size: g.Free})
+		require.Zero(f.t, f.group(group).Free)
+		failed(f.t, f.client.Create(context.Background(), lvm.Spec{VG: group, Name: "a", Size: 1}), lvm.ErrNoSpace)
+	}},
+	{"a striped LV is bounded by the smallest of its disks", func(f *fixture) {
+		needs(f.t, "Striped", f.m.Features.Striped)
+		g := f.vg(group)
+		narrow := min(g.PhysicalVolumes[0].Free, g.PhysicalVolumes[1].Free)
+		f.fits(lvm.Spec{Layout: lvm.Striped, Legs: 2}, 2*narrow)
+	}},
+	{"a raid1 LV is bounded by the smallest of its disks less its metadata", func(f *fixture) {
+		needs(f.t, "RAID1", f.m.Features.RAID1)
+		g := f.vg(group)
+		narrow := min(g.PhysicalVolumes[0].Free, g.PhysicalVolumes[1].Free)
+		f.fits(lvm.Spec{Layout: lvm.RAID1, Legs: 2}, narrow-g.ExtentSize)
+	}},
+	{"more legs than disks is ErrNoSpace, however much is free", func(f *fixture) {
+		f.vg(group)
+		f.unchanged(group, func() {
+			if f.m.Features.Striped {
+				err := f.client.Create(context.Background(), lvm.Spec{VG: group, Name: "a", Size: mib, Layout: lvm.Striped, Legs: 3})
+				failed(f.t, err, lvm.ErrNoSpace)
+			}
+			if f.m.Features.RAID1 {
+				err := f.client.Create(context.Background(), lvm.Spec{VG: group, Name: "a", Size: mib, Layout: lvm.RAID1, Legs: 3})
+				failed(f.t, err, lvm.ErrNoSpace)
+			}
+		})
+	}},
+	{"a size beyond what LVM can count is ErrNoSpace", func(f *fixture) {
+		f.vg(group)
+		f.unchanged(group, func() {
+			for _, size := range []int64{1 << 54, 1 << 60, lvm.MaxSize} {
+				failed(f.t, f.client.Create(context.Background(), lvm.Spec{VG: group, Name: "a", Size: size}), lvm.ErrNoSpace)
+			}
+		})
+	}},
+	{"free extents of a disk that must not be used do not count", func(f *fixture) {
+		g := f.vg(group)
+		f.raw("pvchange", "--allocatable", "n", f.m.Disks[1])
+		f.t.Cleanup(func() { f.raw("pvchange", "--allocatable", "y", f.m.Disks[1]) })
+		after := f.group(group)
+		require.Equal(f.t, g.Free, after.Free, "the VG still calls them free")
+		require.False(f.t, after.PhysicalVolumes[1].Allocatable)
+		f.fits(lvm.Spec{}, after.PhysicalVolumes[0].Free)
+	}},
+	{"a VG can be filled and emptied again and again", func(f *fixture) {
+		g := f.vg(group)
+		for range 3 {
+			half := lvm.RoundDown(g.Free/2, g.ExtentSize)
+			f.create(lvm.Spec{Name: "a", Size: half})
+			f.create(lvm.Spec{Name: "b", Size: g.Free - half})
+			require.Zero(f.t, f.group(group).Free)
+			require.NoError(f.t, f.client.Remove(context.Background(), group, "a"))
+			require.NoError(f.t, f.client.Remove(context.Background(), group, "b"))
+			require.Equal(f.t, g.Free, f.group(group).Free)
+		}
+	}},
+}
