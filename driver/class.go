@@ -3,11 +3,14 @@
 package driver
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -55,30 +58,42 @@ type Classes struct {
 	pools   []Pool
 }
 
-// classFile is the file's form. Quantities and enumerations are read as text so
-// that every problem can be reported, not only the first.
+// classFile is the file's form. Every value is read as text, so that each one
+// that is wrong can be reported, not only the first.
 type classFile struct {
 	Pools []struct {
-		Name        string `json:"name"`
-		VolumeGroup string `json:"volumeGroup"`
-		ThinPool    string `json:"thinPool,omitempty"`
-		Reserve     string `json:"reserve,omitempty"`
+		Name        text `json:"name"`
+		VolumeGroup text `json:"volumeGroup"`
+		ThinPool    text `json:"thinPool,omitempty"`
+		Reserve     text `json:"reserve,omitempty"`
 	} `json:"pools"`
 	Classes []struct {
-		Name          string   `json:"name"`
-		Default       bool     `json:"default,omitempty"`
-		Pool          string   `json:"pool"`
-		Unit          string   `json:"unit,omitempty"`
-		Layout        string   `json:"layout,omitempty"`
-		Stripes       int      `json:"stripes,omitempty"`
-		Copies        int      `json:"copies,omitempty"`
-		DefaultSize   string   `json:"defaultSize,omitempty"`
-		Filesystem    string   `json:"filesystem,omitempty"`
-		MountOptions  string   `json:"mountOptions,omitempty"`
-		MkfsOptions   string   `json:"mkfsOptions,omitempty"`
-		Wipe          string   `json:"wipe,omitempty"`
-		Overprovision *float64 `json:"overprovision,omitempty"`
+		Name          text `json:"name"`
+		Default       text `json:"default,omitempty"`
+		Pool          text `json:"pool"`
+		Unit          text `json:"unit,omitempty"`
+		Layout        text `json:"layout,omitempty"`
+		Stripes       text `json:"stripes,omitempty"`
+		Copies        text `json:"copies,omitempty"`
+		DefaultSize   text `json:"defaultSize,omitempty"`
+		Filesystem    text `json:"filesystem,omitempty"`
+		MountOptions  text `json:"mountOptions,omitempty"`
+		MkfsOptions   text `json:"mkfsOptions,omitempty"`
+		Wipe          text `json:"wipe,omitempty"`
+		Overprovision text `json:"overprovision,omitempty"`
 	} `json:"classes"`
+}
+
+// text is a scalar as it was written: 5, "5" and 5Gi are all quantities.
+type text string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(data []byte) error {
+	if data[0] == '{' || data[0] == '[' {
+		return fmt.Errorf("%s: a single value is expected", data)
+	}
+	*t = text(bytes.Trim(data, `"`))
+	return nil
 }
 
 // className is what a class or pool may be called: part of a label and of the
@@ -120,27 +135,22 @@ func (c *Classes) readPools(file classFile, p *problems) map[string]Pool {
 	taken := map[string]string{}
 	for i, f := range file.Pools {
 		at := fmt.Sprintf("pools[%d]", i)
-		if !className.MatchString(f.Name) {
-			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, f.Name)
+		pool := Pool{Name: string(f.Name), VolumeGroup: string(f.VolumeGroup), ThinPool: string(f.ThinPool), Reserve: p.quantity(at+".reserve", f.Reserve, 0)}
+		if !className.MatchString(pool.Name) {
+			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, pool.Name)
 		}
-		if _, twice := known[f.Name]; twice {
-			p.add("%s.name: %q: another pool has that name", at, f.Name)
+		if _, twice := known[pool.Name]; twice {
+			p.add("%s.name: %q: another pool has that name", at, pool.Name)
 		}
-		if err := lvm.ValidateName(f.VolumeGroup, "x"); err != nil {
-			p.add("%s.volumeGroup: %w", at, err)
+		if err := lvm.ValidateName(pool.VolumeGroup, cmp.Or(pool.ThinPool, "x")); err != nil {
+			p.add("%s.volumeGroup or thinPool: %w", at, err)
 		}
-		if f.ThinPool != "" {
-			if err := lvm.ValidateName(f.VolumeGroup, f.ThinPool); err != nil {
-				p.add("%s.thinPool: %w", at, err)
-			}
-		}
-		place := f.VolumeGroup + "/" + f.ThinPool
+		place := pool.VolumeGroup + "/" + pool.ThinPool
 		if other, twice := taken[place]; twice {
-			p.add("%s: VG %q thin pool %q is pool %q already: its bytes would be counted twice", at, f.VolumeGroup, f.ThinPool, other)
+			p.add("%s: VG %q thin pool %q is pool %q already: its bytes would be counted twice", at, pool.VolumeGroup, pool.ThinPool, other)
 		}
-		taken[place] = f.Name
-		pool := Pool{Name: f.Name, VolumeGroup: f.VolumeGroup, ThinPool: f.ThinPool, Reserve: p.quantity(at+".reserve", f.Reserve, 0)}
-		known[f.Name] = pool
+		taken[place] = pool.Name
+		known[pool.Name] = pool
 		c.pools = append(c.pools, pool)
 	}
 	return known
@@ -151,56 +161,59 @@ func (c *Classes) readClasses(file classFile, pools map[string]Pool, p *problems
 		p.add("classes: at least one is needed")
 	}
 	names := map[string]bool{}
-	defaults := []string{}
+	var defaults []string
 	for i, f := range file.Classes {
 		at := fmt.Sprintf("classes[%d]", i)
-		if !className.MatchString(f.Name) {
-			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, f.Name)
-		}
-		if names[f.Name] {
-			p.add("%s.name: %q: another class has that name", at, f.Name)
-		}
-		names[f.Name] = true
-		if f.Default {
-			defaults = append(defaults, f.Name)
-		}
-		pool, ok := pools[f.Pool]
+		pool, ok := pools[string(f.Pool)]
 		if !ok {
 			p.add("%s.pool: %q: no such pool; there are %s", at, f.Pool, list(poolNames(pools)))
 		}
 		class := Class{
-			Name: f.Name, Default: f.Default, Pool: pool,
-			Unit:          p.quantity(at+".unit", f.Unit, defaultUnit),
-			DefaultSize:   p.quantity(at+".defaultSize", f.DefaultSize, 0),
-			Filesystem:    f.Filesystem,
-			Wipe:          f.Wipe,
-			Overprovision: 1,
+			Name: string(f.Name), Default: p.yes(at+".default", f.Default), Pool: pool,
+			Unit:        p.quantity(at+".unit", f.Unit, defaultUnit),
+			DefaultSize: p.quantity(at+".defaultSize", f.DefaultSize, 0),
+			Filesystem:  cmp.Or(string(f.Filesystem), defaultFilesystem),
+			Wipe:        cmp.Or(string(f.Wipe), wipeZero),
+		}
+		if !className.MatchString(class.Name) {
+			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, class.Name)
+		}
+		if names[class.Name] {
+			p.add("%s.name: %q: another class has that name", at, class.Name)
+		}
+		names[class.Name] = true
+		if class.Default {
+			defaults = append(defaults, class.Name)
 		}
 		if class.Unit < 512 || class.Unit > 1<<32 || class.Unit&(class.Unit-1) != 0 {
 			p.add("%s.unit: %q: must be a power of two from 512 to 4Gi", at, f.Unit)
 		}
-		class.readLayout(at, f.Layout, f.Stripes, f.Copies, ok, p)
-		class.readFilesystem(at, f.MountOptions, f.MkfsOptions, p)
-		switch class.Wipe {
-		case "":
-			class.Wipe = wipeZero
-		case wipeZero, wipeNone:
-		default:
+		class.readLayout(at, string(f.Layout), p.count(at+".stripes", f.Stripes), p.count(at+".copies", f.Copies), ok, p)
+		class.readFilesystem(at, string(f.MountOptions), string(f.MkfsOptions), p)
+		if class.Wipe != wipeZero && class.Wipe != wipeNone {
 			p.add("%s.wipe: %q: must be %s or %s", at, f.Wipe, wipeZero, wipeNone)
 		}
-		if f.Overprovision != nil {
-			class.Overprovision = *f.Overprovision
-			if class.Overprovision < 1 || class.Overprovision > 1000 {
-				p.add("%s.overprovision: %v: must be from 1 to 1000", at, class.Overprovision)
-			}
-			if class.Overprovision > 1 && class.Layout != lvm.Thin {
-				p.add("%s.overprovision: %v: only a thin pool can promise more than it has", at, class.Overprovision)
-			}
-		}
+		class.readOverprovision(at, f.Overprovision, p)
 		c.classes = append(c.classes, class)
 	}
 	if len(defaults) > 1 {
 		p.add("classes: %s are all the default, only one can be", list(defaults))
+	}
+}
+
+func (class *Class) readOverprovision(at string, value text, p *problems) {
+	class.Overprovision = 1
+	if value == "" {
+		return
+	}
+	f, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || f < 1 || f > 1000 {
+		p.add("%s.overprovision: %s: must be from 1 to 1000", at, value)
+		return
+	}
+	class.Overprovision = f
+	if f > 1 && class.Layout != lvm.Thin {
+		p.add("%s.overprovision: %s: only a thin pool can promise more than it has", at, value)
 	}
 }
 
@@ -238,9 +251,6 @@ func (class *Class) readLayout(at, layout string, stripes, copies int, poolKnown
 }
 
 func (class *Class) readFilesystem(at, mountOptions, mkfsOptions string, p *problems) {
-	if class.Filesystem == "" {
-		class.Filesystem = defaultFilesystem
-	}
 	fs, err := filesystemNamed(class.Filesystem)
 	if err != nil {
 		p.add("%s.filesystem: %w", at, err)
@@ -337,14 +347,34 @@ func (p *problems) add(format string, args ...any) {
 func (p *problems) join() error { return errors.Join(p.errs...) }
 
 // quantity reads a Kubernetes quantity of bytes; empty means unset.
-func (p *problems) quantity(at, text string, unset int64) int64 {
-	if text == "" {
+func (p *problems) quantity(at string, value text, unset int64) int64 {
+	if value == "" {
 		return unset
 	}
-	n, err := parseSize(text)
+	n, err := parseSize(string(value))
 	if err != nil {
 		p.add("%s: %w", at, err)
 		return unset
+	}
+	return n
+}
+
+// yes reads true or false; empty means false.
+func (p *problems) yes(at string, value text) bool {
+	if value != "" && value != "true" && value != "false" {
+		p.add("%s: %q: must be true or false", at, value)
+	}
+	return value == "true"
+}
+
+// count reads a small whole number; empty means 0.
+func (p *problems) count(at string, value text) int {
+	if value == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(string(value))
+	if err != nil || n < 0 {
+		p.add("%s: %q: must be a whole number", at, value)
 	}
 	return n
 }

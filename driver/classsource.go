@@ -25,7 +25,8 @@ const reloadInterval = 5 * time.Second
 type ClassSource struct {
 	path    string
 	current atomic.Pointer[Classes]
-	data    []byte // what was last looked at, right or wrong
+	data    []byte // what current was read from
+	refused string // why the file as it is now was not taken up
 }
 
 // LoadClasses reads the file. The error names every problem in it.
@@ -68,25 +69,33 @@ func (s *ClassSource) watch(ctx context.Context, client *lvm.Client, c clock.Clo
 	}
 }
 
-// reload takes up the file if it has changed, is right, and fits this node.
+// reload takes up the file if it has changed, is right, and fits this node. A
+// file that is refused is tried again, because the node may come to fit it; what
+// is wrong with it is logged once.
 func (s *ClassSource) reload(ctx context.Context, client *lvm.Client, log *slog.Logger) {
+	fresh, data, err := s.read(ctx, client)
+	switch {
+	case err == nil && fresh == nil:
+		s.refused = ""
+	case err == nil:
+		s.data, s.refused = data, ""
+		s.current.Store(fresh)
+		log.Info("the device classes have changed", "file", s.path, "classes", len(fresh.classes), "pools", len(fresh.pools))
+	case err.Error() != s.refused:
+		s.refused = err.Error()
+		log.Error("the device classes have changed and cannot be taken up; the old ones hold", "file", s.path, "error", err)
+	}
+}
+
+// read gives the file's classes, or none when it has not changed.
+func (s *ClassSource) read(ctx context.Context, client *lvm.Client) (*Classes, []byte, error) {
 	data, err := os.ReadFile(s.path)
-	if err != nil {
-		log.Error("cannot read the device classes; the old ones hold", "file", s.path, "error", err)
-		return
+	if err != nil || bytes.Equal(data, s.data) {
+		return nil, nil, err
 	}
-	if bytes.Equal(data, s.data) {
-		return
-	}
-	s.data = data
 	fresh, err := ParseClasses(data)
-	if err == nil {
-		err = ready(ctx, client, fresh)
-	}
 	if err != nil {
-		log.Error("the device classes have changed and are wrong; the old ones hold", "file", s.path, "error", err)
-		return
+		return nil, nil, err
 	}
-	s.current.Store(fresh)
-	log.Info("the device classes have changed", "file", s.path, "classes", len(fresh.classes), "pools", len(fresh.pools))
+	return fresh, data, ready(ctx, client, fresh)
 }

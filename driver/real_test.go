@@ -44,7 +44,6 @@ type realNode struct {
 	flags  []string
 }
 
-
 // newRealNode makes a node with VG vg0 on the first disk; the agent is not
 // started.
 func newRealNode(t *testing.T) *realNode {
