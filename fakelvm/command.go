@@ -21,8 +21,9 @@ type command struct {
 	args2    []string // positional
 	out, err strings.Builder
 	undo     []func()
-	commits  int
-	missing  []string // LVs that were named and are not there
+	going    *removal
+	extra    int64                 // commits that LVM needs beside the one that the fake makes
+	missing  []string              // LVs that were named and are not there
 	shown    map[*volumeGroup]bool // the VGs whose missing PVs were complained of
 }
 
@@ -103,9 +104,9 @@ var unmodelledCommands = []string{
 }
 
 // say prints a line on standard output, fail on standard error, both with lvm's
-// two spaces before it. -q silences what is said.
+// two spaces before it. -qq silences what is said.
 func (c *command) say(format string, a ...any) {
-	if c.has("quiet") {
+	if len(c.set["quiet"]) > 1 {
 		return
 	}
 	fmt.Fprintf(&c.out, "  "+format+"\n", a...)
@@ -130,6 +131,22 @@ func (c *command) misused(format string, a ...any) int {
 func (c *command) noSyntax() int {
 	c.fail("No command with matching syntax recognised.  Run '%s --help' for more information.", c.name)
 	return exitSyntax
+}
+
+// usage is the answer to arguments that fit no form of the command, with the form
+// that comes nearest.
+func (c *command) usage(forms ...string) int {
+	for _, f := range forms {
+		c.out.WriteString("  " + f + "\n")
+	}
+	c.out.WriteString("\n")
+	code := c.noSyntax()
+	if len(forms) > 1 {
+		c.fail("Nearest similar command has syntax:")
+	} else {
+		c.fail("Correct command syntax is:")
+	}
+	return code
 }
 
 // ask asks a question that only --yes answers: nobody is there.
@@ -176,7 +193,6 @@ func (c *command) rollback() {
 // commit writes the VG's metadata. It fails, with everything taken back, when
 // the text is too long for a metadata area.
 func (c *command) commit(vg *volumeGroup) bool {
-	c.commits++
 	defer func() { // a crash before the commit leaves the old metadata
 		if r := recover(); r != nil {
 			c.rollback()
@@ -213,6 +229,8 @@ func (c *command) commit(vg *volumeGroup) bool {
 		p.ring = c.nextRing(p, vg.textSize)
 	}
 	vg.textSize, vg.description, vg.written = size, description, at
+	vg.seqno += c.extra
+	c.extra = 0
 	c.undo = nil
 	c.s.at(AfterCommit)
 	return true
@@ -400,6 +418,9 @@ func humanSize(n int64) string {
 	u, factor := 0, int64(1)
 	for u < len(units)-1 && n >= factor*1024 {
 		factor, u = factor*1024, u+1
+	}
+	if n > 1<<63-1-sectorSize {
+		return "8.00 EiB" // as much as an int64 holds stands for more
 	}
 	if u == 0 {
 		if n == 0 {

@@ -15,6 +15,9 @@ func (c *command) lvchange() int {
 	if !changes && !c.has("activate") && !c.has("refresh") || len(c.args2) == 0 && !c.has("select") {
 		return c.noSyntax()
 	}
+	if changes && c.has("activate") {
+		c.fail("WARNING: Combining activation change with other commands is not advised.")
+	}
 	lvs, code := c.targets(c.args2, c.last("select"), c.has("select"))
 	for _, l := range lvs {
 		if !l.visible() {
@@ -194,7 +197,7 @@ func (c *command) lvresize() int {
 		return c.misused("Please specify either size or extents but not both.")
 	}
 	if len(c.args2) == 0 {
-		return c.misused("Please provide the logical volume name")
+		return c.usage(c.name+" -L|--size [+]Size[m|UNIT] LV", map[string]string{"lvextend": "Extend an LV by a specified size."}[c.name])
 	}
 	vgName, name := splitLV(c.args2[0])
 	vg, ok := c.vgNamed(vgName)

@@ -13,6 +13,10 @@ const (
 	raidRegion    = 2 << 20  // default region of a raid1 LV, bytes
 )
 
+// exitNothing stands for an lvcreate that makes nothing and exits with 0, as real
+// lvm does when it is to zero a volume that it is not to activate.
+const exitNothing = -1
+
 // creation is what an lvcreate is asked to make.
 type creation struct {
 	kind    kind
@@ -29,7 +33,11 @@ type creation struct {
 // sub-LVs of raid1 and pools) is one here.
 func (c *command) lvcreate() int {
 	req, code := c.creation()
-	if code != exitOK {
+	switch code {
+	case exitOK:
+	case exitNothing:
+		return exitOK
+	default:
 		return code
 	}
 	switch req.kind {
@@ -146,6 +154,10 @@ func (c *command) creation() (req creation, code int) {
 		}
 		req.stripe = n
 	}
+	if off := c.last("activate"); (off == "n" || off == "ln" || off == "en") && (c.last("zero") == "y" || c.last("wipesignatures") == "y") && req.kind != thinPool {
+		c.fail("Cannot zero inactive logical volume with option -Zy or -Wy.")
+		return req, exitNothing
+	}
 	vg, ok := c.vgNamed(vgName)
 	if !ok {
 		return req, exitFailed
@@ -208,6 +220,9 @@ func (c *command) sized(req *creation) int {
 	}
 	if c.has(which) {
 		n, _, _ := parseSize(c.last(which))
+		if n/vg.extent > maxExtents {
+			return c.failed("Volume too large (%s) for extent size %s. Upper limit is less than %s.", humanSize(n), humanSize(vg.extent), humanSize(maxExtents*vg.extent))
+		}
 		if n%vg.extent != 0 {
 			n = roundUp(n, vg.extent)
 			c.say("Rounding up size to full physical extent %s", humanSize(n))

@@ -51,6 +51,7 @@ func (c *command) createRaid(req creation) int {
 		l.metas, l.images = append(l.metas, meta), append(l.images, image)
 		lvs = append(lvs, image, meta)
 	}
+	c.extra = 1
 	return c.place(lvs, l, true)
 }
 
@@ -110,6 +111,7 @@ func (c *command) createPool(req creation) int {
 	md.segs = []segment{{count: meta, stripes: []stripe{{g.log.pv, g.log.start}}}}
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
+	c.extra = 2
 	return c.place(append(lvs, l, md, data), l, false)
 }
 
@@ -184,6 +186,7 @@ func (c *command) createThin(req creation) int {
 		pool.touch()
 	})
 	c.overprovisioned(pool, req.extents)
+	c.extra = 1
 	return c.place([]*logicalVolume{l}, l, false)
 }
 
@@ -245,6 +248,7 @@ func (c *command) createSnapshot(req creation) int {
 	l.snap = &snapState{origin: origin, uuid: c.h.newUUID()}
 	origin.snaps = append(origin.snaps, l)
 	c.onUndo(func() { l.snap.leave(l) })
+	c.extra = 1
 	if !origin.active {
 		vg.link(l)
 		c.onUndo(func() { vg.unlink(l) })

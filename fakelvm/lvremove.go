@@ -4,25 +4,56 @@ package fakelvm
 
 import "slices"
 
-// lvremove removes LVs one by one, each with its own commit, and goes on after
-// one that cannot be removed.
+// removal is the LVs of one VG that a command is about to remove: LVM deactivates
+// them one by one, then commits once. When one of them cannot be removed, nothing
+// is committed and the others stay, deactivated.
+type removal struct {
+	after []func()
+	names []string
+}
+
+// lvremove removes LVs, VG by VG.
 func (c *command) lvremove() int {
 	if len(c.args2) == 0 && !c.has("select") {
-		c.out.WriteString("  lvremove VG|LV|Tag|Select ...\n\n")
-		c.fail("No command with matching syntax recognised.  Run 'lvremove --help' for more information.")
-		c.fail("Correct command syntax is:")
-		return exitSyntax
+		return c.usage("lvremove VG|LV|Tag|Select ...")
 	}
 	lvs, code := c.targets(c.args2, c.last("select"), c.has("select"))
-	for _, l := range lvs {
-		if l.vg.lv(l.name) != l {
-			continue // went with another one
+	for len(lvs) > 0 {
+		vg, n := lvs[0].vg, 0
+		for n < len(lvs) && lvs[n].vg == vg {
+			n++
 		}
-		if !c.remove(l) {
+		if !c.removeAll(vg, lvs[:n]) {
 			code = exitFailed
 		}
+		lvs = lvs[n:]
 	}
 	return c.missingLVs(code)
+}
+
+// removeAll removes LVs of one VG, all or none.
+func (c *command) removeAll(vg *volumeGroup, lvs []*logicalVolume) bool {
+	c.going = &removal{}
+	ok := true
+	for _, l := range lvs {
+		if vg.lv(l.name) == l { // else it went with another one
+			ok = c.remove(l) && ok
+		}
+	}
+	if !ok {
+		c.rollback()
+		return false
+	}
+	if !c.commit(vg) {
+		return false
+	}
+	for _, f := range c.going.after {
+		f()
+	}
+	for _, name := range c.going.names {
+		c.say("Logical volume %q successfully removed.", name)
+	}
+	return true
 }
 
 // remove removes an LV and all that cannot be without it.
@@ -80,7 +111,7 @@ func (v *volumeGroup) inOrder(some []*logicalVolume) []*logicalVolume {
 	return out
 }
 
-// removeOne removes one LV on which nothing depends: deactivates it, then commits.
+// removeOne deactivates one LV on which nothing depends and unlinks it.
 func (c *command) removeOne(l *logicalVolume) bool {
 	if c.inUse(l) {
 		return false
@@ -107,23 +138,28 @@ func (c *command) removeOne(l *logicalVolume) bool {
 		i := vg.unlink(x)
 		c.onUndo(func() { vg.relink(i, x) })
 	}
-	if l.thin != nil {
-		l.thin.pool.pool.transaction++
-		l.thin.pool.touch()
-	}
-	if !c.commit(vg) {
-		return false
-	}
+	c.going.names = append(c.going.names, l.name)
 	switch {
 	case l.thin != nil:
-		l.thin.leave()
+		pool := l.thin.pool
+		pool.touch()
+		c.going.after = append(c.going.after, func() {
+			l.thin.leave()
+			if vg.lv(pool.name) == pool {
+				pool.pool.transaction++
+				pool.touch()
+				vg.seqno++
+			}
+		})
 	case l.snap != nil:
-		if snapshotOnly {
-			c.h.lower(l)
-		}
-		l.snap.leave(l)
+		c.going.after = append(c.going.after, func() {
+			if snapshotOnly {
+				c.h.lower(l)
+			}
+			l.snap.leave(l)
+			vg.seqno++
+		})
 	}
-	c.say("Logical volume %q successfully removed.", l.name)
 	return true
 }
 

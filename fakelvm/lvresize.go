@@ -24,9 +24,9 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 		switch of {
 		case "":
 		case "FREE":
-			n = n * free / 100
+			n = (n*free + 99) / 100
 		case "VG", "PVS":
-			n = n * total / 100
+			n = (n*total + 99) / 100
 		case "LV":
 			n = (n*l.size + 99) / 100
 		case "ORIGIN":

@@ -13,16 +13,15 @@ import (
 // On-disk sizes of LVM's format (lib/format_text/layout.h), in bytes.
 const (
 	sectorSize    = 512
-	mdaOffset     = 4096           // of the metadata area on a PV
-	mdaSize       = 1<<20 - 4096   // the default: all up to the first extent
-	mdaHeaderSize = 512            // what precedes the ring buffer in the area
-	dataOffset    = 1 << 20        // of the first extent: the default data alignment
-	defaultExtent = 4 << 20        // vgcreate's default extent size
-	maxTagLen     = 1024           // longest tag, without its terminator
-	maxNameLen    = 127            // NAME_LEN-1 (lib/metadata/metadata-exported.h)
-	maxDMNameLen  = 127            // DM_NAME_LEN-1 (linux/dm-ioctl.h)
-	crcSeed       = 0xf597a6cf     // INITIAL_CRC (lib/misc/crc.h)
-	minDeviceSize = 2 << 20        // devices/pv_min_size: 2048 KiB
+	mdaOffset     = 4096             // of the metadata area on a PV
+	mdaSize       = 1<<20 - 4096     // the default: all up to the first extent
+	mdaHeaderSize = 512              // what precedes the ring buffer in the area
+	dataOffset    = 1 << 20          // of the first extent: the default data alignment
+	defaultExtent = 4 << 20          // vgcreate's default extent size
+	maxNameLen    = 127              // NAME_LEN-1 (lib/metadata/metadata-exported.h)
+	maxDMNameLen  = 127              // DM_NAME_LEN-1 (linux/dm-ioctl.h)
+	crcSeed       = 0xf597a6cf       // INITIAL_CRC (lib/misc/crc.h)
+	minDeviceSize = 2 << 20          // devices/pv_min_size: 2048 KiB
 	maxExtents    = int64(1)<<32 - 1 // MAX_EXTENT_COUNT
 )
 
@@ -113,15 +112,15 @@ type logicalVolume struct {
 	active bool
 	minor  int
 	table  int64 // extents that the active device has
-	opens  int // by devices and mounts; what LVs hold of one another is derived
+	opens  int   // by devices and mounts; what LVs hold of one another is derived
 
 	parent *logicalVolume   // of a sub-LV: the raid1 LV or pool it is part of
 	images []*logicalVolume // of a raid1 LV
 	metas  []*logicalVolume // of a raid1 LV
 
-	pool  *thinPoolState // of a thin pool
-	thin  *thinState     // of a thin volume
-	snap  *snapState     // of a thick snapshot
+	pool  *thinPoolState   // of a thin pool
+	thin  *thinState       // of a thin volume
+	snap  *snapState       // of a thick snapshot
 	snaps []*logicalVolume // thick snapshots of this LV
 
 	text     int // cached size of its part of the metadata text

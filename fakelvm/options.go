@@ -4,6 +4,7 @@ package fakelvm
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -43,34 +44,34 @@ var commandOptions = map[string]string{
 		"poolmetadataspare:yn errorwhenfull:yn discards:str alloc:alloc autobackup/A:yn contiguous/C:- readahead/r:ignore " +
 		"regionsize/R:size setautoactivation:yn noudevsync: ignoremonitoring: monitor:ignore reportformat:- " +
 		"cache/H:- cachepool:- mirrorlog:- major:- minor/j:- persistent/M:- virtualoriginsize:- vdo:- raidintegrity:-",
-	"lvremove":    "select/S:str force/f: autobackup/A:yn noudevsync: nohistory: reportformat:-",
-	"lvextend":    resizeOptions + "use-policies:- poolmetadatasize:-",
-	"lvresize":    resizeOptions + "poolmetadatasize:-",
-	"lvreduce":    resizeOptions,
-	"lvchange":    "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:str refresh: partial/P: alloc:- discards:- zero/Z:- resync:- rebuild:-",
-	"lvrename":    "autobackup/A:yn noudevsync: reportformat:-",
-	"lvs":         reportOptions,
-	"vgs":         reportOptions,
-	"pvs":         reportOptions + " trustcache:-",
-	"fullreport":  reportOptions + " trustcache:-",
-	"lvdisplay":   "",
-	"pvcreate":    "force/f: metadatasize:size dataalignment:size metadatacopies:num uuid/u:str norestorefile: zero/Z:yn labelsector:num bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:num reportformat:-",
-	"pvremove":    "force/f: reportformat:-",
-	"pvchange":    "addtag:tag deltag:tag allocatable/x:yn select/S:str autobackup/A:yn uuid/u:- metadataignore:-",
-	"pvresize":    "",
-	"pvscan":      "cache:ignore activate/a:act",
-	"vgcreate":    "addtag:tag physicalextentsize/s:size metadatasize:size dataalignment:size systemid:str force/f: autobackup/A:yn alloc:alloc maxlogicalvolumes/l:num maxphysicalvolumes/p:num metadatacopies:- vgmetadatacopies:- zero/Z:yn setautoactivation:yn shared:- clustered/c:- labelsector:num pvmetadatacopies:num reportformat:-",
-	"vgextend":    "force/f: metadatasize:size dataalignment:size restoremissing: autobackup/A:yn zero/Z:yn reportformat:-",
-	"vgreduce":    "removemissing: force/f: all/a: mirrorsonly: autobackup/A:yn reportformat:-",
-	"vgremove":    "select/S:str force/f: noudevsync: autobackup/A:yn reportformat:-",
-	"vgchange":    "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: sysinit: noudevsync: setautoactivation:yn autobackup/A:yn activationmode:str ignoremonitoring: monitor:ignore systemid:- uuid/u:- physicalextentsize/s:- alloc:- resizeable/x:-",
-	"vgrename":    "autobackup/A:yn reportformat:-",
-	"vgmknodes":   "refresh: reportformat:-",
-	"vgscan":      "mknodes: ignorelockingfailure: notifydbus: reportformat:-",
-	"version":     "",
-	"lvmconfig":   "type:str",
-	"dumpconfig":  "type:str",
-	"config":      "type:str",
+	"lvremove":   "select/S:str force/f: autobackup/A:yn noudevsync: nohistory: reportformat:-",
+	"lvextend":   resizeOptions + "use-policies:- poolmetadatasize:-",
+	"lvresize":   resizeOptions + "poolmetadatasize:-",
+	"lvreduce":   resizeOptions,
+	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:str refresh: partial/P: alloc:- discards:- zero/Z:- resync:- rebuild:-",
+	"lvrename":   "autobackup/A:yn noudevsync: reportformat:-",
+	"lvs":        reportOptions,
+	"vgs":        reportOptions,
+	"pvs":        reportOptions + " trustcache:-",
+	"fullreport": reportOptions + " trustcache:-",
+	"lvdisplay":  "",
+	"pvcreate":   "force/f: metadatasize:size dataalignment:size metadatacopies:num uuid/u:str norestorefile: zero/Z:yn labelsector:num bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:num reportformat:-",
+	"pvremove":   "force/f: reportformat:-",
+	"pvchange":   "addtag:tag deltag:tag allocatable/x:yn select/S:str autobackup/A:yn uuid/u:- metadataignore:-",
+	"pvresize":   "",
+	"pvscan":     "cache:ignore activate/a:act",
+	"vgcreate":   "addtag:tag physicalextentsize/s:size metadatasize:size dataalignment:size systemid:str force/f: autobackup/A:yn alloc:alloc maxlogicalvolumes/l:num maxphysicalvolumes/p:num metadatacopies:- vgmetadatacopies:- zero/Z:yn setautoactivation:yn shared:- clustered/c:- labelsector:num pvmetadatacopies:num reportformat:-",
+	"vgextend":   "force/f: metadatasize:size dataalignment:size restoremissing: autobackup/A:yn zero/Z:yn reportformat:-",
+	"vgreduce":   "removemissing: force/f: all/a: mirrorsonly: autobackup/A:yn reportformat:-",
+	"vgremove":   "select/S:str force/f: noudevsync: autobackup/A:yn reportformat:-",
+	"vgchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: sysinit: noudevsync: setautoactivation:yn autobackup/A:yn activationmode:str ignoremonitoring: monitor:ignore systemid:- uuid/u:- physicalextentsize/s:- alloc:- resizeable/x:-",
+	"vgrename":   "autobackup/A:yn reportformat:-",
+	"vgmknodes":  "refresh: reportformat:-",
+	"vgscan":     "mknodes: ignorelockingfailure: notifydbus: reportformat:-",
+	"version":    "",
+	"lvmconfig":  "type:str",
+	"dumpconfig": "type:str",
+	"config":     "type:str",
 }
 
 const resizeOptions = "size/L:size extents/l:ext force/f: resizefs/r:- nofsck/n: stripes/i:num stripesize/I:size mirrors/m:num type:type alloc:alloc autobackup/A:yn noudevsync: nosync: reportformat:- "
@@ -201,7 +202,12 @@ func (c *command) option(o option, value string) int {
 			return bad()
 		}
 	case "ext":
-		if _, _, _, ok := parseExtents(value); !ok {
+		_, sign, _, ok := parseExtents(value)
+		if ok && sign == '-' && c.name != "lvresize" && c.name != "lvreduce" {
+			c.fail("Extents may not be negative.")
+			ok = false
+		}
+		if !ok {
 			return bad()
 		}
 	case "num":
@@ -264,9 +270,10 @@ func (c *command) unmodelled(what string) int {
 	return exitUnmodelled
 }
 
-// validTag is LVM's rule (lib/misc/lvm-string.c, validate_tag).
+// validTag is the rule that lvm2 2.03.16 was seen to have. Its manual speaks of
+// 1024 characters at most; 5000 were accepted.
 func validTag(tag string) bool {
-	if tag == "" || len(tag) > maxTagLen {
+	if tag == "" {
 		return false
 	}
 	for i := range len(tag) {
@@ -308,8 +315,11 @@ func parseSize(s string) (n int64, sign byte, problem string) {
 	default:
 		return 0, sign, "Can't parse size argument."
 	}
-	if value*float64(factor) >= float64(1<<63) {
+	switch bytes := value * float64(factor); {
+	case bytes >= 1<<64:
 		return 0, sign, "Size is too big (>=16EiB)."
+	case bytes >= 1<<63-1:
+		return math.MaxInt64, sign, ""
 	}
 	if strings.Contains(digits, ".") {
 		n = int64(value * float64(factor))

@@ -10,10 +10,13 @@ import (
 // vgcreate makes a VG of disks, of which it makes PVs where they are none.
 func (c *command) vgcreate() int {
 	if len(c.args2) < 2 {
-		return c.noSyntax()
+		return c.usage("vgcreate VG_new PV ...")
 	}
 	name := strings.TrimPrefix(c.args2[0], "/dev/")
 	if !validName(name) {
+		if name != "" && len(name) <= maxNameLen && name[0] != '-' {
+			c.fail("Name contains invalid character, valid set includes: [a-zA-Z0-9.-_+].")
+		}
 		return c.misused("New volume group name %q is invalid.", name)
 	}
 	if len(c.h.namedVGs(name)) > 0 {
@@ -22,8 +25,8 @@ func (c *command) vgcreate() int {
 	extent := int64(defaultExtent)
 	if c.has("physicalextentsize") {
 		extent, _, _ = parseSize(c.last("physicalextentsize"))
-		if extent < sectorSize || extent&(extent-1) != 0 {
-			return c.misused("Physical extent size must be a power of 2 of at least 512 bytes.")
+		if extent < 1024 || extent&(extent-1) != 0 && extent%(128<<10) != 0 {
+			return c.misused("Physical extent size must be power of 2 or multiple of 128 KiB.")
 		}
 	}
 	vg := &volumeGroup{name: name, uuid: c.h.newUUID(), extent: extent, systemID: c.last("systemid"), noAuto: c.last("setautoactivation") == "n"}
@@ -128,10 +131,7 @@ func (c *command) makePV(d *disk) {
 
 func (c *command) pvcreate() int {
 	if len(c.args2) == 0 {
-		c.out.WriteString("  pvcreate PV ...\n\n")
-		c.fail("No command with matching syntax recognised.  Run 'pvcreate --help' for more information.")
-		c.fail("Correct command syntax is:")
-		return exitSyntax
+		return c.usage("pvcreate PV ...")
 	}
 	code := exitOK
 	for _, path := range c.args2 {
@@ -210,6 +210,11 @@ func (c *command) vgextend() int {
 	}
 	vg, ok := c.vgNamed(c.args2[0])
 	if !ok {
+		for _, path := range c.args2[1:] { // lvm makes the PVs before it looks for the VG
+			if d := c.h.disk(path); d != nil && !d.absent && d.pv == nil && c.canBePV(d) == exitOK {
+				c.makePV(d)
+			}
+		}
 		return exitFailed
 	}
 	if c.has("restoremissing") {
@@ -253,7 +258,7 @@ func (c *command) vgreduce() int {
 		i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path })
 		switch {
 		case i < 0:
-			return c.failed("Physical volume %s not in volume group %s", path, vg.name)
+			return c.failed("Failed to find physical volume %q.", path)
 		case len(vg.pvs) == 1:
 			return c.failed("Can't remove final physical volume %q from volume group %q", path, vg.name)
 		case len(vg.pvs[i].used) > 0:
@@ -292,10 +297,9 @@ func (c *command) removeMissing(vg *volumeGroup) int {
 		c.fail("To remove them unconditionally from mirror LVs use: vgreduce --removemissing --mirrorsonly --force.")
 		return c.failed("WARNING: Proceeding to remove empty missing PVs.")
 	}
-	for _, l := range broken {
-		if l.visible() && vg.lv(l.name) == l && !c.remove(l) {
-			return exitFailed
-		}
+	broken = slices.DeleteFunc(broken, func(l *logicalVolume) bool { return !l.visible() })
+	if len(broken) > 0 && !c.removeAll(vg, broken) {
+		return exitFailed
 	}
 	var dropped []*physicalVolume
 	for _, p := range slices.Clone(vg.pvs) {
@@ -332,14 +336,8 @@ func (c *command) vgremove() int {
 				continue
 			}
 		}
-		removed := true
-		for _, l := range slices.Clone(vg.lvs) {
-			if l.visible() && vg.lv(l.name) == l && !c.remove(l) {
-				removed = false
-				break
-			}
-		}
-		if !removed {
+		lvs := slices.DeleteFunc(slices.Clone(vg.lvs), func(l *logicalVolume) bool { return !l.visible() })
+		if len(lvs) > 0 && !c.removeAll(vg, lvs) {
 			code = exitFailed
 			continue
 		}
