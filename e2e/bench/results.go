@@ -133,8 +133,10 @@ func (r *results) print(w io.Writer, b *bare, p plan) {
 		name  string
 		times []time.Duration
 	}{
-		{"publish", all.publish}, {"bare publish", all.barePublish},
-		{"unpublish", all.unpublish}, {"bare unpublish", all.bareUnpublish},
+		{"publish", all.publish},
+		{"bare publish", all.barePublish},
+		{"unpublish", all.unpublish},
+		{"bare unpublish", all.bareUnpublish},
 	} {
 		fmt.Fprintf(w, "  %-15s p50 %9s   p99 %9s\n", row.name, ms(seconds(row.times)), ms(percentile(row.times, 99).Seconds()))
 	}

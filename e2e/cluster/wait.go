@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,23 @@ func (c *Cluster) WaitDriver(ctx context.Context, node, driver string) error {
 		}
 		return fmt.Errorf("kubelet of %s does not know it", node)
 	})
+}
+
+// WaitLog waits until the log of a pod's only container, of its present start, has
+// words in it, and returns all of it.
+func (c *Cluster) WaitLog(ctx context.Context, namespace, pod, words string) (string, error) {
+	var log string
+	err := c.poll(ctx, "the log of "+pod, 100*time.Millisecond, func(ctx context.Context) error {
+		b, err := c.Client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		if log = string(b); !strings.Contains(log, words) {
+			return fmt.Errorf("it has no %q: %s", words, log)
+		}
+		return nil
+	})
+	return log, err
 }
 
 // ready tells whether a pod is Ready and all of its containers started after since.

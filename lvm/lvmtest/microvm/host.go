@@ -3,6 +3,7 @@
 package microvm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -385,6 +387,12 @@ func startKernel(args []string, log *os.File) (*kernel, error) {
 		k.state = cmd.ProcessState.String()
 		k.kill() // the helpers of a kernel that ended by itself
 		dismiss()
+		for range 1000 { // a process that was killed is not gone at once
+			if !groupLives(k.group) {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
 	}()
 	if werr != nil {
 		k.kill()
@@ -396,6 +404,27 @@ func startKernel(args []string, log *os.File) (*kernel, error) {
 
 // kill ends the process group at once.
 func (k *kernel) kill() { _ = syscall.Kill(-k.group, syscall.SIGKILL) }
+
+// groupLives tells whether a process group has a process that is more than a
+// zombie, for which its parent is to blame.
+func groupLives(group int) bool {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return false
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // gone
+		}
+		// proc(5): "pid (name) state parent group …"; the name may have any character.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(group) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
+}
 
 // tail is the last lines of a log file.
 func tail(path string) string {
