@@ -203,6 +203,7 @@ func (c *command) commit(vg *volumeGroup) bool {
 	vg.seqno++
 	at := c.h.now().Unix()
 	description := "Write from " + strings.Join(c.args, " ") + "."
+	description = description[:min(len(description), maxDescription)]
 	size := vg.metadataSize(c.h, description, at)
 	for _, p := range vg.pvs {
 		if p.gone() {

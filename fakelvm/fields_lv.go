@@ -499,7 +499,7 @@ func health(l *logicalVolume) string {
 	switch {
 	case l.partial():
 		return "partial"
-	case l.pool != nil && l.live() && l.pool.full():
+	case l.pool != nil && l.live() && l.pool.starved:
 		return "out_of_data"
 	}
 	return ""

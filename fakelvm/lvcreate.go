@@ -306,9 +306,13 @@ func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 	return l
 }
 
-// fits checks the whole path of a name: LVM keeps VG/LV in 128 bytes.
+// fits checks the whole path of a name: LVM keeps VG/LV in 128 bytes, and those of
+// the inner LVs too.
 func (c *command) fits(req creation) int {
 	full := req.vg.name + "/" + req.name
+	if req.kind == raid1 {
+		full += "_rimage_0"
+	}
 	if n := len(full) + 2; n > maxNameLen {
 		return c.failed("Internal error: LV name %q length %d is not supported.", full, n)
 	}

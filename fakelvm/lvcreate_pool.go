@@ -159,7 +159,7 @@ func (c *command) createThin(req creation) int {
 	if code := c.fits(req); code != exitOK {
 		return code
 	}
-	if p.full() {
+	if p.starved {
 		c.fail("WARNING: Thin pool %s is out of data space.", pool.fullName())
 		return c.failed("Cannot create new thin volume, free space in thin pool %s reached threshold.", pool.fullName())
 	}

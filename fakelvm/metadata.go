@@ -12,17 +12,18 @@ import (
 
 // On-disk sizes of LVM's format (lib/format_text/layout.h), in bytes.
 const (
-	sectorSize    = 512
-	mdaOffset     = 4096             // of the metadata area on a PV
-	mdaSize       = 1<<20 - 4096     // the default: all up to the first extent
-	mdaHeaderSize = 512              // what precedes the ring buffer in the area
-	dataOffset    = 1 << 20          // of the first extent: the default data alignment
-	defaultExtent = 4 << 20          // vgcreate's default extent size
-	maxNameLen    = 127              // NAME_LEN-1 (lib/metadata/metadata-exported.h)
-	maxDMNameLen  = 127              // DM_NAME_LEN-1 (linux/dm-ioctl.h)
-	crcSeed       = 0xf597a6cf       // INITIAL_CRC (lib/misc/crc.h)
-	minDeviceSize = 2 << 20          // devices/pv_min_size: 2048 KiB
-	maxExtents    = int64(1)<<32 - 1 // MAX_EXTENT_COUNT
+	sectorSize     = 512
+	mdaOffset      = 4096             // of the metadata area on a PV
+	maxDescription = 2047             // of the command line in the text; what is longer is cut off
+	mdaSize        = 1<<20 - 4096     // the default: all up to the first extent
+	mdaHeaderSize  = 512              // what precedes the ring buffer in the area
+	dataOffset     = 1 << 20          // of the first extent: the default data alignment
+	defaultExtent  = 4 << 20          // vgcreate's default extent size
+	maxNameLen     = 127              // NAME_LEN-1 (lib/metadata/metadata-exported.h)
+	maxDMNameLen   = 127              // DM_NAME_LEN-1 (linux/dm-ioctl.h)
+	crcSeed        = 0xf597a6cf       // INITIAL_CRC (lib/misc/crc.h)
+	minDeviceSize  = 2 << 20          // devices/pv_min_size: 2048 KiB
+	maxExtents     = int64(1)<<32 - 1 // MAX_EXTENT_COUNT
 )
 
 // disk is a block device of the machine.

@@ -23,6 +23,9 @@ type thinPoolState struct {
 	thins       []*logicalVolume
 	refs        map[int64]int32 // data chunk → how many thin volumes map it
 	cursor      int64           // where the search for a free chunk begins
+	// starved: a write found no free chunk. Only then does the kernel call the pool
+	// out of data and LVM refuse new thin volumes; 100 % used is not enough.
+	starved bool
 }
 
 // thinState is what a thin volume has: chunks instead of extents.
@@ -67,7 +70,11 @@ func (p *thinPoolState) metaTotal() int64 { return p.meta.bytes() / thinBlock }
 // take finds a free chunk of the pool's data.
 func (p *thinPoolState) take() (int64, error) {
 	total := p.chunks()
-	if p.full() || p.metaBlocks() >= p.metaTotal() {
+	if p.full() {
+		p.starved = true
+		return 0, errNoSpace
+	}
+	if p.metaBlocks() >= p.metaTotal() {
 		return 0, errNoSpace
 	}
 	for p.refs[p.cursor%total] != 0 {
@@ -85,6 +92,7 @@ func (p *thinPoolState) take() (int64, error) {
 func (p *thinPoolState) release(c int64) {
 	if p.refs[c]--; p.refs[c] <= 0 {
 		delete(p.refs, c)
+		p.starved = false
 	}
 }
 
