@@ -36,6 +36,8 @@ type fakeNode struct {
 	reaper  driver.ReaperConfig
 	agent   *driver.Driver
 	log     io.Writer
+	// kept is the UUID of the LV that must be the one that is published again.
+	kept string
 }
 
 const fakeKubeletDir = "/var/lib/kubelet"
@@ -106,6 +108,12 @@ func (n *fakeNode) tags(v volume) string {
 	return n.lvm("lvs", "--noheadings", "-o", "lv_tags", "vg0/"+v.handle())
 }
 
+// uuid tells an LV from another one of the same name.
+func (n *fakeNode) uuid(v volume) string {
+	n.t.Helper()
+	return n.lvm("lvs", "--noheadings", "-o", "lv_uuid", "-S", "lv_name="+v.handle(), "vg0")
+}
+
 // pod makes a pod known to the API server, with its folder.
 func (n *fakeNode) pod(v volume) {
 	n.pods.set(driver.Pod{Namespace: "default", Name: v.pod, UID: v.uid})
@@ -162,6 +170,10 @@ func (n *fakeNode) mounted(v volume) {
 			_, uuid, err := n.host.Signature("/dev/vg0/" + v.handle())
 			require.NoError(n.t, err)
 			require.Equal(n.t, driver.FilesystemUUID(v.handle()), uuid)
+			if n.kept != "" {
+				require.Equal(n.t, n.kept, n.uuid(v), "the LV with the data was replaced")
+				require.Equal(n.t, "data of "+v.pod, n.read(v))
+			}
 			return
 		}
 	}

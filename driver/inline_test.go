@@ -114,8 +114,10 @@ func TestBadRequests(t *testing.T) {
 		"no target path":    {v, func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "" }, codes.InvalidArgument, []string{"target path is empty"}},
 		"relative path":     {v, func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "var/lib/x" }, codes.InvalidArgument, []string{`"var/lib/x" is relative`}},
 		"path with dots":    {v, func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/var/lib/../x" }, codes.InvalidArgument, []string{"must be clean"}},
-		"missing parent": {v, func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/no/such/folder" }, codes.FailedPrecondition,
-			[]string{"target path cannot be used: /no/such/folder", "the folder that it should be in is not there"}},
+		"missing parent": {
+			v, func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/no/such/folder" }, codes.FailedPrecondition,
+			[]string{"target path cannot be used: /no/such/folder", "the folder that it should be in is not there"},
+		},
 		"persistent": {v, func(r *csi.NodePublishVolumeRequest) { delete(r.VolumeContext, "csi.storage.k8s.io/ephemeral") }, codes.InvalidArgument, []string{"podInfoOnMount"}},
 		"no pod":     {v, func(r *csi.NodePublishVolumeRequest) { delete(r.VolumeContext, "csi.storage.k8s.io/pod.uid") }, codes.InvalidArgument, []string{"UID is missing"}},
 		"odd pod":    {v, func(r *csi.NodePublishVolumeRequest) { r.VolumeContext["csi.storage.k8s.io/pod.name"] = "a b" }, codes.InvalidArgument, []string{"pod: ", "tag"}},
@@ -220,9 +222,11 @@ func TestFailingPublishNeverTouchesAnOlderVolume(t *testing.T) {
 	n.published(v)
 	n.host.Reboot()
 	n.restart()
+	uuid := n.uuid(v)
 	n.host.FailNextStep("mount", errors.New("no"))
 	requireCode(t, n.publish(v), codes.Internal)
 	require.NoError(t, n.publish(v))
+	require.Equal(t, uuid, n.uuid(v), "the very same LV")
 	require.Equal(t, "data of web", n.read(v))
 }
 
@@ -247,6 +251,8 @@ func TestForeignVolumeOfTheSameName(t *testing.T) {
 	v := newVolume("web", "64Mi")
 	n.lvm("lvcreate", "--yes", "--name", v.handle(), "--size", "64m", "vg0")
 	requireCode(t, n.publish(v), codes.FailedPrecondition, "is not an inline volume of podlv (tags: none); it is left alone")
+	n.lvm("lvchange", "--addtag", "podlv.kind=inline", "--addtag", "podlv.fs=ext4", "--addtag", "podlv.state=new", "vg0/"+v.handle())
+	requireCode(t, n.publish(v), codes.FailedPrecondition, "is not an inline volume of podlv") // without the owner's tag the others mean nothing
 	require.NoError(t, n.unpublish(v))
 	require.Equal(t, []string{v.handle()}, n.volumes())
 }

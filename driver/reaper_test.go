@@ -48,6 +48,10 @@ func TestReaperAsksEveryWitness(t *testing.T) {
 		"the API server has the pod": func(n *fakeNode, v volume) { n.pod(v) },
 		"kubelet has the folder":     func(n *fakeNode, v volume) { require.NoError(t, n.mkdir(n.dir+"/pods/"+v.uid)) },
 		"the LV is open":             func(n *fakeNode, v volume) { n.open(v) },
+		"it is mounted elsewhere": func(n *fakeNode, v volume) {
+			require.NoError(t, n.mkdir("/mnt"))
+			require.NoError(t, n.host.Mount("/dev/vg0/"+v.handle(), "/mnt", "ext4", nil))
+		},
 		"it has no pod's tag": func(n *fakeNode, v volume) {
 			n.lvm("lvchange", "--deltag", "podlv.pod=default/orphan/orphan-uid", "vg0/"+v.handle())
 		},
@@ -57,6 +61,9 @@ func TestReaperAsksEveryWitness(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newFakeNode(t)
+			var log bytes.Buffer
+			n.log = &log
+			n.restart()
 			v := orphaned(t, n)
 			alive(n, v)
 			n.clock.Step(time.Hour)
@@ -64,6 +71,7 @@ func TestReaperAsksEveryWitness(t *testing.T) {
 				require.NoError(t, n.agent.Reap(context.Background()))
 			}
 			require.Len(t, n.volumes(), 1)
+			require.NotContains(t, log.String(), "orphan: ", "lvm refusing to remove it is not what saves it")
 		})
 	}
 }
