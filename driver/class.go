@@ -330,7 +330,7 @@ func (c *Classes) Check(groups []lvm.VolumeGroup) error {
 		}
 		for _, class := range c.classes {
 			if class.Pool.Name == pool.Name && class.Unit%g[0].ExtentSize != 0 {
-				p.add("class %q: its unit, %d bytes, is no multiple of the extent of VG %q, %d bytes: sizes would differ from node to node", class.Name, class.Unit, g[0].Name, g[0].ExtentSize)
+				p.add("class %q: its unit, %s, is no multiple of the extent of VG %q, %s: sizes would differ from node to node", class.Name, lvm.FormatSize(class.Unit), g[0].Name, lvm.FormatSize(g[0].ExtentSize))
 			}
 		}
 	}

@@ -77,7 +77,7 @@ classes: [{name: ssd, pool: ssd, unit: 1Mi}]
 	require.NoError(t, err)
 	err = c.Check([]lvm.VolumeGroup{{Name: "vg0", ExtentSize: 4 << 20}})
 	require.ErrorContains(t, err, `pool "gone": there is no VG "vg7" on this node; there are vg0`)
-	require.ErrorContains(t, err, `class "ssd": its unit, 1048576 bytes, is no multiple of the extent of VG "vg0", 4194304 bytes`)
+	require.ErrorContains(t, err, `class "ssd": its unit, 1Mi, is no multiple of the extent of VG "vg0", 4Mi`)
 	require.ErrorContains(t, err, `VG "vg0" has no thin pool "pool"`)
 	err = c.Check([]lvm.VolumeGroup{{Name: "vg0", ExtentSize: 1 << 20}, {Name: "vg0", ExtentSize: 1 << 20}})
 	require.ErrorContains(t, err, `2 VGs are called "vg0"`)

@@ -97,10 +97,10 @@ func New(c Config) (*Driver, error) {
 	space := &spaceWaiter{lvm: d.client, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.identity = &identity{version: c.Version, lvm: d.client, classes: c.Classes}
 	d.node = &node{
-		name: c.NodeName, classes: c.Classes, mounts: c.Mounter, filesystem: c.Filesystem,
+		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem,
 		inline: &inline{
 			lvm: d.client, mounts: c.Mounter, filesystem: c.Filesystem, settle: d.settle, space: space,
-			events: events{recorder: c.Events, node: c.NodeName}, clock: c.Clock, log: c.Log,
+			events: events{recorder: c.Events, node: c.NodeName}, log: c.Log,
 		},
 	}
 	d.reaper = &reaper{
@@ -168,7 +168,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	for _, c := range closers {
 		_ = c.Close() // closing: there is nobody left to tell
 	}
-	server.GracefulStop()
+	stopServer(server)
 	tasks.Wait()
 	d.waitForCommands()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
@@ -177,8 +177,20 @@ func (d *Driver) Run(ctx context.Context) error {
 	return nil
 }
 
-// stopTime is how long the agent waits for lvm commands that run when it stops.
-const stopTime = 20 * time.Second
+// callTime is how long the agent waits for calls that it is serving when it stops:
+// most take a second, but one may wait for space. stopTime is how long it waits
+// for lvm commands. Both fit into the 30 seconds that Kubernetes gives a pod.
+const (
+	callTime = 5 * time.Second
+	stopTime = 20 * time.Second
+)
+
+// stopServer lets calls end, and cancels those that take too long.
+func stopServer(server *grpc.Server) {
+	timer := time.AfterFunc(callTime, server.Stop)
+	defer timer.Stop()
+	server.GracefulStop()
+}
 
 // waitForCommands lets lvm commands end that nobody waits for any more: the end
 // of a container kills all in it.

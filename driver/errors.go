@@ -18,14 +18,13 @@ import (
 
 // What can be wrong with a request, beside what package lvm knows.
 var (
-	errInvalid     = errors.New("invalid request")            // can never succeed as it is
-	errRange       = errors.New("out of range")               // a size that can never be had
-	errNotThere    = errors.New("no such volume")             // the volume or its path is not there
-	errDiffers     = errors.New("exists and differs")         // published already, with other attributes
-	errCondition   = errors.New("not possible as things are") // somebody has to change something first
-	errBusy        = errors.New("another call is at work on this volume")
-	errUnsettled   = errors.New("not undone") // a failed call could not take back what it made
-	errUnsupported = errors.New("not supported")
+	errInvalid   = errors.New("invalid request")            // can never succeed as it is
+	errRange     = errors.New("out of range")               // a size that can never be had
+	errNotThere  = errors.New("no such volume")             // the volume or its path is not there
+	errDiffers   = errors.New("exists and differs")         // published already, with other attributes
+	errCondition = errors.New("not possible as things are") // somebody has to change something first
+	errBusy      = errors.New("another call is at work on this volume")
+	errUnsettled = errors.New("not undone") // a failed call could not take back what it made
 )
 
 // codeOf is the one place where errors become gRPC codes. The order counts: what
@@ -49,7 +48,6 @@ func codeOf(err error) codes.Code {
 		{errCondition, codes.FailedPrecondition},
 		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
-		{errUnsupported, codes.Unimplemented},
 		{lvm.ErrInvalid, codes.InvalidArgument},
 		{lvm.ErrNoSpace, codes.ResourceExhausted},
 		{lvm.ErrMetadataFull, codes.ResourceExhausted},

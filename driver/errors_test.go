@@ -27,7 +27,6 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{errCondition, codes.FailedPrecondition},
 		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
-		{errUnsupported, codes.Unimplemented},
 		{errBusy, codes.Aborted},
 		{errUnsettled, codes.Unavailable},
 		{lvm.ErrInvalid, codes.InvalidArgument},

@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"k8s.io/utils/clock"
-
 	"github.com/podlv/podlv/lvm"
 )
 
@@ -26,7 +24,6 @@ type inline struct {
 	settle     *settler
 	space      *spaceWaiter
 	events     events
-	clock      clock.Clock
 	log        *slog.Logger
 }
 
@@ -173,7 +170,7 @@ func (v *inline) adopt(ctx context.Context, q inlineRequest, device string) (fre
 func sameSize(q inlineRequest, size int64) error {
 	slack := q.Class.Unit * int64(max(q.Class.Legs, 1))
 	if size < q.Size || size >= q.Size+slack {
-		return fmt.Errorf("%w: volume %s has %d bytes, asked for are %d", errDiffers, q.ID, size, q.Size)
+		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.ID, lvm.FormatSize(size), lvm.FormatSize(q.Size))
 	}
 	return nil
 }

@@ -90,12 +90,12 @@ func TestBadRequests(t *testing.T) {
 		"size zero":                {newVolume("web", "0"), nil, codes.InvalidArgument, []string{`volumeAttributes[size]: `, `"0": must be more than 0`}},
 		"size negative":            {newVolume("web", "-1Gi"), nil, codes.InvalidArgument, []string{`"-1Gi": must be more than 0`}},
 		"size no quantity":         {newVolume("web", "10GB"), nil, codes.InvalidArgument, []string{`"10GB" is not a quantity; write 500Mi or 10Gi`}},
-		"size above the VG":        {newVolume("web", "1Ti"), nil, codes.ResourceExhausted, []string{"no space", "VG vg0"}},
+		"size above the VG":        {newVolume("web", "1Ti"), nil, codes.ResourceExhausted, []string{"no space: VG vg0 has 10236Mi free, 1Ti are needed"}},
 		"size of 8 EiB":            {newVolume("web", "8Ei"), nil, codes.OutOfRange, []string{`"8Ei": an LV cannot be 8 EiB or larger`}},
 		"size beyond all":          {newVolume("web", "1e30"), nil, codes.OutOfRange, []string{"8 EiB"}},
 		"too small for xfs":        {newVolume("web", "299Mi").fs("xfs"), nil, codes.OK, nil}, // rounds up to 300Mi
-		"much too small for xfs":   {newVolume("web", "296Mi").fs("xfs"), nil, codes.OutOfRange, []string{`"296Mi"`, "xfs needs at least 314572800 (300 MiB)"}},
-		"much too small for btrfs": {newVolume("web", "1").fs("btrfs"), nil, codes.OutOfRange, []string{"btrfs needs at least", "(109 MiB)"}},
+		"much too small for xfs":   {newVolume("web", "296Mi").fs("xfs"), nil, codes.OutOfRange, []string{`"296Mi"`, "xfs needs at least 300Mi"}},
+		"much too small for btrfs": {newVolume("web", "1").fs("btrfs"), nil, codes.OutOfRange, []string{"btrfs needs at least 109Mi"}},
 		"unknown class":            {v.with("class", "gold"), nil, codes.InvalidArgument, []string{`class "gold": unknown on this node; there are ssd`}},
 		"unknown attribute":        {v.with("sise", "2Gi").with("Class", "x"), nil, codes.InvalidArgument, []string{`unknown "Class", "sise"; allowed are class, mkfs-options, mount-options, size`}},
 		"unknown filesystem":       {v.fs("zfs"), nil, codes.InvalidArgument, []string{`fsType: `, `filesystem "zfs": must be one of btrfs, ext4, xfs`}},
@@ -174,7 +174,7 @@ classes: [{name: ssd, pool: ssd, default: true}, {name: hdd, pool: hdd}]
 	n.published(v)
 	check := func() {
 		t.Helper()
-		requireCode(t, n.publish(v.with("size", "128Mi")), codes.AlreadyExists, "has 67108864 bytes, asked for are 134217728")
+		requireCode(t, n.publish(v.with("size", "128Mi")), codes.AlreadyExists, "has 64Mi, asked for are 128Mi")
 		requireCode(t, n.publish(v.fs("xfs").with("size", "400Mi")), codes.AlreadyExists)
 		require.Equal(t, "data of web", n.read(v))
 		require.NoError(t, n.publish(v))

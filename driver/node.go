@@ -15,7 +15,6 @@ type node struct {
 	name       string
 	classes    *ClassSource
 	inline     *inline
-	mounts     Mounter
 	filesystem Filesystem
 	locks      volumeLocks
 }

@@ -443,7 +443,7 @@ func TestRealMinimumSizes(t *testing.T) {
 	for fs, mib := range minimum {
 		if mib > 4 {
 			v := newVolume("small-"+fs, fmt.Sprintf("%dMi", mib/4*4-4)).fs(fs)
-			requireCode(t, n.publish(v), codes.OutOfRange, fs+" needs at least", fmt.Sprintf("(%d MiB)", mib))
+			requireCode(t, n.publish(v), codes.OutOfRange, fmt.Sprintf("%s needs at least %dMi", fs, mib))
 		}
 		v := newVolume("least-"+fs, fmt.Sprintf("%dMi", mib)).fs(fs)
 		require.NoError(t, n.publish(v))

@@ -202,7 +202,7 @@ func (q *inlineRequest) decodeSize(text string) error {
 		return fmt.Errorf("volumeAttributes[%s]: %w", attributeSize, err)
 	}
 	if size < q.Filesystem.minimum {
-		return fmt.Errorf("%w: volumeAttributes[%s]: %q is %d bytes, %s needs at least %d (%d MiB)", errRange, attributeSize, text, size, q.Filesystem.name, q.Filesystem.minimum, q.Filesystem.minimum/mib)
+		return fmt.Errorf("%w: volumeAttributes[%s]: %q is too small: %s needs at least %s", errRange, attributeSize, text, q.Filesystem.name, lvm.FormatSize(q.Filesystem.minimum))
 	}
 	q.Size = size
 	return nil

@@ -33,8 +33,8 @@ type spaceWaiter struct {
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	change chan struct{} // closed, and made anew, when space was freed
-	pools  map[string]*sync.Mutex
+	change chan struct{}            // closed, and made anew, when space was freed
+	pools  map[string]chan struct{} // pool → one token
 }
 
 // freed tells the waiting that space was freed.
@@ -83,8 +83,12 @@ func (s *spaceWaiter) try(ctx context.Context, q inlineRequest, spec lvm.Spec) e
 		return s.lvm.Create(ctx, spec)
 	}
 	turn := s.pool(q.Class.Pool.Name)
-	turn.Lock()
-	defer turn.Unlock()
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another volume of pool %q to be made: %w", q.Class.Pool.Name, ctx.Err())
+	}
 	g, err := s.lvm.VolumeGroup(ctx, spec.VG)
 	if err != nil {
 		return err
@@ -107,7 +111,7 @@ func fits(g lvm.VolumeGroup, q inlineRequest, spec lvm.Spec) error {
 			return err
 		}
 		if need > g.Free-pool.Reserve {
-			return fmt.Errorf("%w: VG %s has %d bytes free, of which pool %q keeps %d in reserve; %d are needed", lvm.ErrNoSpace, g.Name, g.Free, pool.Name, pool.Reserve, need)
+			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(g.Free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
 		}
 		return nil
 	}
@@ -123,19 +127,19 @@ func fits(g lvm.VolumeGroup, q inlineRequest, spec lvm.Spec) error {
 	}
 	limit := int64(float64(thin.Size-pool.Reserve) * q.Class.Overprovision)
 	if promised > limit {
-		return fmt.Errorf("%w: thin pool %s/%s: with this volume %d bytes would be promised, pool %q allows %d (size %d, reserve %d, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, promised, pool.Name, limit, thin.Size, pool.Reserve, q.Class.Overprovision)
+		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), q.Class.Overprovision)
 	}
 	return nil
 }
 
-func (s *spaceWaiter) pool(name string) *sync.Mutex {
+func (s *spaceWaiter) pool(name string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pools == nil {
-		s.pools = map[string]*sync.Mutex{}
+		s.pools = map[string]chan struct{}{}
 	}
 	if s.pools[name] == nil {
-		s.pools[name] = &sync.Mutex{}
+		s.pools[name] = make(chan struct{}, 1)
 	}
 	return s.pools[name]
 }

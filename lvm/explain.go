@@ -124,7 +124,7 @@ func whyNoRoom(g VolumeGroup, layout Layout, size int64, legs int) error {
 		}
 	}
 	if need > free {
-		return fmt.Errorf("%w: VG %s has %d bytes free, %d are needed", ErrNoSpace, g.Name, free, need)
+		return fmt.Errorf("%w: VG %s has %s free, %s are needed", ErrNoSpace, g.Name, FormatSize(free), FormatSize(need))
 	}
 	if legs < 2 {
 		return nil
@@ -136,7 +136,7 @@ func whyNoRoom(g VolumeGroup, layout Layout, size int64, legs int) error {
 		}
 	}
 	if wide < legs {
-		return fmt.Errorf("%w: %s over %d PVs needs %d bytes on each, VG %s has %d such PVs", ErrNoSpace, layout, legs, each, g.Name, wide)
+		return fmt.Errorf("%w: %s over %d PVs needs %s on each, VG %s has %d such PVs", ErrNoSpace, layout, legs, FormatSize(each), g.Name, wide)
 	}
 	return nil
 }

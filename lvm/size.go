@@ -5,6 +5,7 @@ package lvm
 import (
 	"fmt"
 	"math"
+	"strconv"
 )
 
 // MaxSize is the largest LV that LVM can describe: 8 EiB less one extent of the
@@ -37,6 +38,18 @@ func RoundDown(size, unit int64) int64 {
 		return 0
 	}
 	return size - size%unit
+}
+
+// FormatSize is a size for a person, as a quantity in the notation that users
+// write: 1020Mi, 8Gi. It is exact: what is no whole number of KiB stays bytes.
+func FormatSize(size int64) string {
+	units := []string{"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}
+	i := 0
+	for size != 0 && size%1024 == 0 && i < len(units)-1 {
+		size /= 1024
+		i++
+	}
+	return strconv.FormatInt(size, 10) + units[i]
 }
 
 // Layout is how an LV's bytes lie on its VG.
