@@ -25,8 +25,11 @@ import (
 type Config struct {
 	// Programs is the folder that e2e/tools/build.sh filled.
 	Programs string
-	// Dir is a folder for everything: disks, keys, logs. It must exist and be empty.
+	// Dir is a folder for keys and logs. It must exist and be empty.
 	Dir string
+	// Disks is a folder for the disks of nodes and the data of etcd; see
+	// microvm.MakeFolder. It must exist and be empty.
+	Disks string
 	// Nodes is their number, at least 1.
 	Nodes int
 	// Images are archives (package image) that every node imports before its
@@ -39,12 +42,13 @@ type Config struct {
 	// LVMDisks are the sizes in bytes of each node's empty disks for LVM:
 	// /dev/ubdc, /dev/ubdd, ….
 	LVMDisks []int64
-	// Note is called with what is going on, a few words; may be nil.
-	Note func(format string, args ...any)
 }
 
 // scratchDisk is the size of a node's own disk, in bytes; it is sparse.
 const scratchDisk = 8 << 30
+
+// TypicalUse is what a node of a few pods writes to its own disk, in bytes.
+const TypicalUse = 1 << 30
 
 // Cluster is a running cluster.
 type Cluster struct {
@@ -82,18 +86,15 @@ func Missing() error {
 	return lacking
 }
 
-// Start starts a cluster and returns when all nodes are Ready. The process must
-// have been started by Isolate. The caller must call Close, also after an error,
-// when the Cluster is not nil.
+// Start starts a cluster and returns when its API server answers; the nodes are
+// still booting then. The process must have been started by Isolate. The caller
+// must call Close, also after an error, when the Cluster is not nil.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Nodes < 1 || cfg.Nodes > maxNodes {
 		return nil, fmt.Errorf("%d nodes: want 1 to %d", cfg.Nodes, maxNodes)
 	}
 	if cfg.Memory == "" {
 		cfg.Memory = "2G"
-	}
-	if cfg.Note == nil {
-		cfg.Note = func(string, ...any) {}
 	}
 	if err := Missing(); err != nil {
 		return nil, err
@@ -143,12 +144,6 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	if err := c.startControlPlane(ctx); err != nil {
 		return err
-	}
-	c.cfg.Note("the control plane answers")
-	for _, n := range c.nodes {
-		if err := n.waitReady(ctx); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	p := c.authority.path
 	const etcd = "http://127.0.0.1:2379"
 	if err := c.startProcess("etcd",
-		"--data-dir="+filepath.Join(c.cfg.Dir, "etcd"),
+		"--data-dir="+filepath.Join(c.cfg.Disks, "etcd"),
 		"--unsafe-no-fsync", // what a crash of this host would lose, nobody wants back
 		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd, "--listen-peer-urls=http://127.0.0.1:2380",
 	); err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ const (
 const resultHeader = "Podlv-Result"
 
 // NodeMain is the first program of a node's machine: it makes the machine a node
-// and serves Node.Run. It returns only when that fails.
+// and serves Node.Run. It returns only when it cannot.
 func NodeMain(args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("want one argument, a file; got %q", args)
@@ -55,6 +56,7 @@ func NodeMain(args []string) error {
 	}{
 		{"disks", s.disks},
 		{"network", s.network},
+		{"agent", s.agent},
 		{"containerd", s.containerd},
 		{"images", s.images},
 		{"clock speed", s.clockSpeed},
@@ -65,7 +67,7 @@ func NodeMain(args []string) error {
 		}
 		fmt.Printf("%s done, %s after boot\n", step.name, uptime())
 	}
-	return serve(s.IP + ":" + agentPort)
+	select {} // the machine lives until its power is cut
 }
 
 // disks puts /var on the scratch disk, which overlayfs and kubelet need and a
@@ -197,6 +199,7 @@ func (s *nodeSpec) kubelet(ctx context.Context) error {
 		"evictionHard":                  map[string]any{},
 		"localStorageCapacityIsolation": false,
 		"enforceNodeAllocatable":        []string{},
+		"makeIPTablesUtilChains":        false, // no Services here
 	}
 	if err := writeJSON("/run/kubelet.json", config); err != nil {
 		return err
@@ -247,8 +250,8 @@ func (s *nodeSpec) keepRunning(name string, args ...string) error {
 	return nil
 }
 
-// serve answers Node.Run.
-func serve(address string) error {
+// agent answers Node.Run from now on.
+func (s *nodeSpec) agent(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
 		var command []string
@@ -263,8 +266,13 @@ func serve(address string) error {
 		}
 		_, _ = w.Write(out)
 	})
-	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	return server.ListenAndServe()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.IP+":"+agentPort)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { fmt.Println("the agent ended:", server.Serve(listener)) }()
+	return nil
 }
 
 func run(ctx context.Context, name string, args ...string) error {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -63,7 +64,7 @@ func (c *Cluster) newNode(ctx context.Context, number int) (*Node, error) {
 	}
 	var disks []string
 	for i, size := range append([]int64{scratchDisk}, c.cfg.LVMDisks...) {
-		folder := filepath.Join(dir, fmt.Sprintf("disk-%d", i))
+		folder := filepath.Join(c.cfg.Disks, fmt.Sprintf("%s-disk-%d", n.Name, i))
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			return nil, err
 		}
@@ -158,9 +159,6 @@ func (n *Node) Kill() {
 	n.machine = nil
 }
 
-// waitReady waits for the first Ready.
-func (n *Node) waitReady(ctx context.Context) error { return n.WaitReady(ctx, time.Time{}) }
-
 // WaitReady waits until kubelet has said, at a time after since, that the node is
 // Ready.
 func (n *Node) WaitReady(ctx context.Context, since time.Time) error {
@@ -183,13 +181,23 @@ func (n *Node) WaitReady(ctx context.Context, since time.Time) error {
 }
 
 // Run runs a command on the node itself, outside of all containers, and returns
-// what it printed on both streams.
+// what it printed on both streams. It waits for a node that is still booting.
 func (n *Node) Run(ctx context.Context, command ...string) (output string, err error) {
 	b, err := json.Marshal(command)
 	if err != nil {
 		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+nodeIP(n.number)+":"+agentPort+"/run", bytes.NewReader(b))
+	address := nodeIP(n.number) + ":" + agentPort
+	if err := n.cluster.poll(ctx, n.Name, 50*time.Millisecond, func(context.Context) error {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}); err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/run", bytes.NewReader(b))
 	if err != nil {
 		return "", err
 	}

@@ -19,7 +19,6 @@ import (
 const (
 	podlvImage   = "podlv.dev/podlv:demo"
 	busyboxImage = "podlv.dev/busybox:demo"
-	pauseImage   = "podlv.dev/pause:demo"
 )
 
 // podlvPrograms are what the agent runs, by Debian package: what a Dockerfile of
@@ -60,7 +59,7 @@ func imageFile(dir, name string) string {
 	return filepath.Join(dir, "images", base+".tar")
 }
 
-// makeImages builds podlv and packs the three images.
+// makeImages builds podlv and packs the two images.
 func makeImages(ctx context.Context, root, dir string) error {
 	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
 		return err
@@ -105,8 +104,6 @@ func makeImages(ctx context.Context, root, dir string) error {
 	}
 	box.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	box.AddFolder("/etc", 0o755)
-	if err := box.WriteFile(imageFile(dir, busyboxImage), image.Config{Name: busyboxImage, Entrypoint: []string{"/bin/sh"}}); err != nil {
-		return err
-	}
-	return box.WriteFile(imageFile(dir, pauseImage), image.Config{Name: pauseImage, Entrypoint: []string{"/bin/sleep", "infinity"}})
+	// What it does without a command makes it the image that holds a pod's namespaces.
+	return box.WriteFile(imageFile(dir, busyboxImage), image.Config{Name: busyboxImage, Entrypoint: []string{"/bin/sleep", "infinity"}})
 }

@@ -35,7 +35,7 @@ type demo struct {
 	said map[string]string // what each pod has said since it started
 }
 
-func inside(ctx context.Context, dir, programs, started string) error {
+func inside(ctx context.Context, dir, disks, programs, started string) error {
 	start, err := time.Parse(time.RFC3339Nano, started)
 	if err != nil {
 		return err
@@ -43,11 +43,11 @@ func inside(ctx context.Context, dir, programs, started string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	d := &demo{note: noteSince(start)}
-	d.note("starting a control plane and a node: a kubelet in a machine of its own, with a 2 GiB disk for LVM")
+	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM")
 	d.Cluster, err = cluster.Start(ctx, cluster.Config{
-		Programs: programs, Dir: dir, Nodes: 1,
-		Images:  []string{imageFile(dir, pauseImage), imageFile(dir, busyboxImage), imageFile(dir, podlvImage)},
-		Sandbox: pauseImage, LVMDisks: []int64{2 << 30}, Note: d.note,
+		Programs: programs, Dir: dir, Disks: disks, Nodes: 1,
+		Images:  []string{imageFile(dir, busyboxImage), imageFile(dir, podlvImage)},
+		Sandbox: busyboxImage, LVMDisks: []int64{2 << 30},
 	})
 	if d.Cluster != nil {
 		defer d.Close()
@@ -74,17 +74,18 @@ func (d *demo) play(ctx context.Context) error {
 
 // install makes the VG, which is an administrator's work, and podlv.
 func (d *demo) install(ctx context.Context) error {
-	d.note("%s is Ready; making volume group \"demo\" on its disk and installing podlv", d.node.Name)
-	if _, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc"); err != nil {
-		return err
-	}
+	d.note("the API server answers; installing podlv, as a DaemonSet, while the node boots")
 	if _, err := d.Kubectl(ctx, strings.NewReader(podlvManifest), "apply", "-f", "-"); err != nil {
 		return err
 	}
-	return d.waitPodlv(ctx)
-}
-
-func (d *demo) waitPodlv(ctx context.Context) error {
+	if _, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc"); err != nil {
+		return err
+	}
+	d.note("the node is up, with volume group \"demo\"")
+	if err := d.node.WaitReady(ctx, time.Time{}); err != nil {
+		return err
+	}
+	d.note("kubelet is Ready")
 	if err := d.WaitPods(ctx, "podlv-system", "app=podlv", 1); err != nil {
 		return err
 	}

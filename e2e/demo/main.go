@@ -40,8 +40,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) == 5 && os.Args[1] == insideCommand {
-		err = inside(ctx, os.Args[2], os.Args[3], os.Args[4])
+	if len(os.Args) == 6 && os.Args[1] == insideCommand {
+		err = inside(ctx, os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 	} else {
 		err = outside(ctx, os.Args[1:])
 	}
@@ -84,6 +84,10 @@ func outside(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	disks, err := microvm.MakeFolder("podlv-demo", cluster.TypicalUse)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
 	logs := dir + "-logs"
 	defer func() {
 		if (err != nil || *keep) && ctx.Err() == nil {
@@ -91,7 +95,7 @@ func outside(ctx context.Context, args []string) (err error) {
 				defer fmt.Println("Logs are kept in", logs)
 			}
 		}
-		if e := os.RemoveAll(dir); e != nil && err == nil {
+		if e := errors.Join(os.RemoveAll(dir), os.RemoveAll(disks)); e != nil && err == nil {
 			err = e
 		}
 	}()
@@ -101,7 +105,7 @@ func outside(ctx context.Context, args []string) (err error) {
 	if err := makeImages(ctx, root, dir); err != nil {
 		return err
 	}
-	code, err := cluster.Isolate(ctx, []string{insideCommand, dir, programs, start.Format(time.RFC3339Nano)}, os.Stdout, os.Stderr)
+	code, err := cluster.Isolate(ctx, []string{insideCommand, dir, disks, programs, start.Format(time.RFC3339Nano)}, os.Stdout, os.Stderr)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; everything was cleared away")

@@ -49,6 +49,20 @@ func TestModulesDepIsReadAsModprobeReadsIt(t *testing.T) {
 	}, got)
 }
 
+func TestFolderForDisksIsInMemoryOnlyWhenThereIsRoom(t *testing.T) {
+	small, err := MakeFolder("x", 1)
+	require.NoError(t, err)
+	defer os.RemoveAll(small)
+	big, err := MakeFolder("x", 1<<60)
+	require.NoError(t, err)
+	defer os.RemoveAll(big)
+	require.False(t, strings.HasPrefix(big, memoryFolder))
+	if s, err := os.Stat(memoryFolder); err != nil || !s.IsDir() {
+		t.Skip("no " + memoryFolder)
+	}
+	require.True(t, strings.HasPrefix(small, memoryFolder))
+}
+
 func TestParseSize(t *testing.T) {
 	for in, want := range map[string]int64{"1": 1, "64k": 64 << 10, "512M": 512 << 20, "2G": 2 << 30, "1T": 1 << 40} {
 		got, err := ParseSize(in)

@@ -63,6 +63,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return code
 }
 
+// typicalUse is what a few commands write to their disks, in bytes.
+const typicalUse = 1 << 30
+
 func boot(ctx context.Context, command []string, disks int, size, memory, modules string, verbose bool, stdout, stderr io.Writer) (int, error) {
 	bytes, err := microvm.ParseSize(size)
 	if err != nil {
@@ -73,7 +76,12 @@ func boot(ctx context.Context, command []string, disks int, size, memory, module
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	images, err := microvm.MakeDisks(dir, disks, bytes)
+	folder, err := microvm.MakeFolder("microvm", typicalUse)
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(folder)
+	images, err := microvm.MakeDisks(folder, disks, bytes)
 	if err != nil {
 		return 0, err
 	}

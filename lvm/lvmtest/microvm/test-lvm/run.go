@@ -16,6 +16,9 @@ import (
 	"github.com/podlv/podlv/lvm/lvmtest/microvm"
 )
 
+// typicalUse is what the tests of a package write to their disks, in bytes.
+const typicalUse = 2 << 30
+
 // crashPrefix starts the names of tests that may call microvm.Crash.
 const crashPrefix = "TestCrash"
 
@@ -136,7 +139,12 @@ func (r *runner) start(ctx context.Context, p *testPackage, onHost bool, args []
 		return false, err
 	}
 	defer os.RemoveAll(work)
-	images, err := microvm.MakeDisks(work, r.disks, r.diskSize)
+	folder, err := microvm.MakeFolder("test-lvm", typicalUse)
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(folder)
+	images, err := microvm.MakeDisks(folder, r.disks, r.diskSize)
 	if err != nil {
 		return false, err
 	}
