@@ -47,26 +47,22 @@ func (l *logicalVolume) usable() bool {
 }
 
 // live tells whether the LV has a device now. Sub-LVs have one while their parent
-// has, a pool while one of its volumes has.
+// needs them.
 func (l *logicalVolume) live() bool {
-	switch {
-	case l.parent != nil:
-		return l.parent.live()
-	case l.pool != nil && !l.active:
-		for _, t := range l.pool.thins {
-			if t.active {
-				return true
-			}
-		}
+	if l.parent != nil {
+		return l.parent.working()
 	}
 	return l.active
 }
+
+// working tells whether the LV or, for a pool, one of its volumes is active.
+func (l *logicalVolume) working() bool { return l.active || l.held() }
 
 // held tells whether another device of LVM's has the LV's device open.
 func (l *logicalVolume) held() bool {
 	switch {
 	case l.parent != nil:
-		return l.parent.live()
+		return l.parent.working()
 	case l.pool != nil:
 		for _, t := range l.pool.thins {
 			if t.active {
@@ -100,7 +96,7 @@ func (h *Host) raise(l *logicalVolume) {
 		}
 		sub.table = sub.size
 	}
-	if l.thin != nil && !l.thin.pool.live() {
+	if l.thin != nil && !l.thin.pool.working() {
 		for _, sub := range l.thin.pool.subs() {
 			sub.active, sub.minor, sub.table = true, h.takeMinor(), sub.size
 		}
@@ -132,7 +128,7 @@ func (h *Host) lower(l *logicalVolume) {
 	if l.thin != nil {
 		top = l.thin.pool
 	}
-	if top.live() {
+	if top.working() {
 		return
 	}
 	for _, sub := range top.subs() {

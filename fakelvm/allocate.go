@@ -5,26 +5,29 @@ package fakelvm
 import "slices"
 
 // LVM's allocation with the policy `normal` (lib/metadata/lv_manip.c) tries in
-// turn: one free area for each leg (contiguous); beside what the LV or this
-// allocation has already (cling); anywhere, the largest areas first (normal).
-// What one of them found is kept when the next takes over.
+// turn: behind the LV's end (contiguous); on the PVs that it has already (cling);
+// anywhere, the largest areas first (normal). What one of them found is kept when
+// the next takes over. Which of a PV's free areas is taken follows from an
+// accident of LVM's, kept here: an area that is looked at is moved in the very
+// list that is being walked.
 
-// area is a run of free extents.
+// area is a run of extents of a PV.
 type area struct {
 	pv           *physicalVolume
 	start, count int64
+	left         int64 // of a free area: what no earlier leg of this round wants
 }
 
 // request is one allocation.
 type request struct {
-	vg     *volumeGroup
-	width  int               // areas that must be on different PVs
-	each   int64             // extents a leg
-	meta   int64             // extents of one more area, for a pool's metadata
-	after  []*physicalVolume // for each leg: the PV on which the LV ends now
-	ends   []int64           // for each leg: the extent behind the LV's last one
-	on     []*physicalVolume // nil: any
-	noWrap bool              // all or nothing in one area a leg
+	vg    *volumeGroup
+	width int               // areas that must be on different PVs
+	each  int64             // extents a leg
+	meta  int64             // extents of one more area, for a pool's metadata
+	after []*physicalVolume // for each leg: the PV on which the LV ends now
+	ends  []int64           // for each leg: the extent behind the LV's last one
+	have  []*physicalVolume // all PVs that the LV is on
+	on    []*physicalVolume // nil: any
 }
 
 // grant is what was found.
@@ -42,196 +45,267 @@ func (p *physicalVolume) freeAreas() []area {
 	next := int64(0)
 	for _, u := range p.used {
 		if u.start > next {
-			free = append(free, area{p, next, u.start - next})
+			free = append(free, area{pv: p, start: next, count: u.start - next})
 		}
 		next = u.start + u.count
 	}
 	if next < p.extents {
-		free = append(free, area{p, next, p.extents - next})
+		free = append(free, area{pv: p, start: next, count: p.extents - next})
 	}
 	return free
 }
 
+// policy is one of the ways to look for areas.
+type policy struct {
+	contiguous bool // only behind the LV's end
+	cling      bool // only where the LV is, or else this allocation
+	anywhere   bool // the last resort
+	positional bool // the n-th area found is for the n-th leg
+}
+
+// allocation is a request while it is worked on.
+type allocation struct {
+	request
+	grant
+	pvs      []*physicalVolume
+	free     map[*physicalVolume][]*area // the largest first
+	need     int64                       // extents that each leg still needs
+	needMeta int64
+	slots    []candidate
+}
+
+// candidate is an area that a round may take.
+type candidate struct {
+	area *area
+	use  int64
+}
+
 // allocate finds extents. missing is how many more would be needed when ok is false.
 func allocate(r request) (g grant, missing int64, ok bool) {
-	free := map[*physicalVolume][]area{}
-	var pvs []*physicalVolume
-	for _, p := range r.vg.pvs {
-		if r.on != nil && !slices.Contains(r.on, p) {
-			continue
+	a := &allocation{request: r, free: map[*physicalVolume][]*area{}, need: r.each, needMeta: r.meta}
+	pvs := r.vg.pvs
+	if r.on != nil {
+		pvs = r.on
+	}
+	for _, p := range pvs {
+		for _, f := range p.freeAreas() {
+			f.left = f.count
+			a.insert(&f)
 		}
-		if areas := p.freeAreas(); len(areas) > 0 {
-			free[p] = areas
-			pvs = append(pvs, p)
+		if len(a.free[p]) > 0 {
+			a.pvs = append(a.pvs, p)
 		}
 	}
-	a := &allocation{request: r, free: free, pvs: pvs, left: r.each, logLeft: r.meta}
 	a.legs = make([][]area, r.width)
-	a.contiguous()
-	if !r.noWrap {
-		a.spread(true)
-		a.spread(false)
+	extends := r.after != nil
+	a.repeat(policy{contiguous: extends, positional: extends}, false)
+	a.repeat(policy{cling: true, positional: true}, true)
+	if extends {
+		a.repeat(policy{cling: true}, true)
 	}
-	if a.left == 0 && a.logLeft > 0 {
-		a.takeLog(true)
+	for a.need > 0 {
+		before := a.need
+		if a.round(policy{cling: true, anywhere: true}); a.need == before {
+			if a.round(policy{anywhere: true}); a.need == before {
+				break
+			}
+		}
 	}
-	if a.left > 0 || a.logLeft > 0 {
-		return a.grant, a.left*int64(r.width) + a.logLeft, false
+	if a.need > 0 {
+		return a.grant, a.need*int64(r.width) + a.needMeta, false
 	}
 	return a.grant, 0, true
 }
 
-type allocation struct {
-	request
-	grant
-	free    map[*physicalVolume][]area
-	pvs     []*physicalVolume
-	left    int64 // extents a leg still needs
-	logLeft int64
-}
-
-// contiguous gives each leg all it needs from one area: behind the LV's end, or
-// for a new LV the smallest that fits on a PV.
-func (a *allocation) contiguous() {
-	var found []area
-	if a.after != nil {
-		for i, p := range a.after {
-			for _, f := range a.free[p] {
-				if f.start == a.ends[i] && f.count >= a.left {
-					found = append(found, f)
-				}
-			}
-		}
-	} else {
-		for _, p := range a.pvs {
-			if f, ok := a.fitting(p, a.left); ok {
-				found = append(found, f)
-			}
-		}
-	}
-	a.settle(found, a.left)
-}
-
-// fitting is the smallest area of a PV that holds n extents; of equal ones the last.
-func (a *allocation) fitting(p *physicalVolume, n int64) (area, bool) {
-	var best area
-	for _, f := range a.free[p] {
-		if f.count >= n && (best.pv == nil || f.count <= best.count) {
-			best = f
-		}
-	}
-	return best, best.pv != nil
-}
-
-// spread goes on, area by area, until it has all or nothing is left: only on the
-// PVs in use already when cling is set.
-func (a *allocation) spread(cling bool) {
-	for a.left > 0 {
-		var found []area
-		for _, p := range a.pvs {
-			if cling && !a.clings(p) {
-				continue
-			}
-			if f, ok := a.fitting(p, a.left); ok {
-				found = append(found, f)
-			} else if f, ok := a.largest(p); ok {
-				found = append(found, f)
-			}
-		}
-		slices.SortStableFunc(found, func(x, y area) int { return int(min(y.count, a.left) - min(x.count, a.left)) })
-		before := a.left
-		a.settle(found, 1)
-		if a.left == before {
+// repeat tries a policy until it finds nothing more, or just once.
+func (a *allocation) repeat(p policy, often bool) {
+	for a.need > 0 {
+		before := a.need
+		if a.round(p); a.need == before || !often {
 			return
 		}
 	}
 }
 
-func (a *allocation) clings(p *physicalVolume) bool {
-	if slices.Contains(a.after, p) {
-		return true
+// insert puts a free area where its size belongs, behind those of the same size.
+// It returns the place.
+func (a *allocation) insert(f *area) int {
+	list := a.free[f.pv]
+	i := slices.IndexFunc(list, func(x *area) bool { return f.left > x.count })
+	if i < 0 {
+		i = len(list)
 	}
-	for _, leg := range a.legs {
-		if len(leg) > 0 && leg[len(leg)-1].pv == p {
-			return true
-		}
-	}
-	return false
+	a.free[f.pv] = slices.Insert(list, i, f)
+	return i
 }
 
-func (a *allocation) largest(p *physicalVolume) (area, bool) {
-	var best area
-	for _, f := range a.free[p] {
-		if f.count > best.count {
-			best = f
-		}
-	}
-	return best, best.pv != nil
+// moved puts a free area at its new place after its size has changed.
+func (a *allocation) moved(f *area) int {
+	i := slices.Index(a.free[f.pv], f)
+	a.free[f.pv] = slices.Delete(a.free[f.pv], i, i+1)
+	return a.insert(f)
 }
 
-// settle takes the first areas found, one for each leg, if they are enough in
-// number and at least atLeast extents long.
-func (a *allocation) settle(found []area, atLeast int64) {
-	n := len(a.legs)
-	if a.left == 0 || len(found) < n {
+// round looks for one area for each leg, and for the metadata the first time, and
+// takes as much of them as all of them have.
+func (a *allocation) round(p policy) {
+	a.slots = nil
+	if p.positional {
+		a.slots = make([]candidate, a.width)
+	}
+	for _, pv := range a.pvs {
+		for _, f := range slices.Clone(a.free[pv]) {
+			if f.left != f.count {
+				f.left = f.count
+				a.moved(f)
+			}
+		}
+	}
+	fixed := len(a.slots)
+	wanted := a.width
+	if a.needMeta > 0 {
+		wanted++
+	}
+	for _, pv := range a.pvs {
+		a.consider(pv, p)
+	}
+	if p.anywhere && !p.cling && len(a.slots) >= a.width && len(a.slots) < wanted {
+		for _, pv := range a.pvs { // the metadata may go where the data goes
+			a.consider(pv, p)
+		}
+	}
+	filled := 0
+	for _, s := range a.slots {
+		if s.area != nil {
+			filled++
+		}
+	}
+	if filled < wanted || fixed > 0 && slices.ContainsFunc(a.slots[:fixed], func(s candidate) bool { return s.area == nil }) {
 		return
 	}
-	length := a.left
-	for _, f := range found[:n] {
-		length = min(length, f.count)
+	data := a.slots[fixed:]
+	if len(data) > wanted-1 && a.needMeta > 0 && len(a.slots) > a.width && p.anywhere && len(a.pvs) <= a.width {
+		data = nil // data and metadata share the PVs: they keep their order
 	}
-	if length < atLeast || length == 0 {
-		return
+	slices.SortStableFunc(data, func(x, y candidate) int { return int(y.use - x.use) })
+	a.settle()
+}
+
+// settle takes the areas that the slots hold.
+func (a *allocation) settle() {
+	meta := -1
+	if a.needMeta > 0 { // the smallest area that is large enough, which is the last
+		for i := len(a.slots) - 1; i >= 0 && meta < 0; i-- {
+			if a.slots[i].use >= a.needMeta {
+				meta = i
+			}
+		}
+		if meta < a.width {
+			return
+		}
 	}
-	chosen := found[:n]
-	if a.logLeft > 0 && length == a.left {
-		defer a.takeLog(false)
+	length := a.need
+	for _, s := range a.slots[:a.width] {
+		length = min(length, s.use)
 	}
-	for i, f := range chosen {
-		a.take(area{f.pv, f.start, length})
+	for i, s := range a.slots[:a.width] {
+		t := a.take(s.area, length)
 		leg := a.legs[i]
-		if k := len(leg) - 1; k >= 0 && leg[k].pv == f.pv && leg[k].start+leg[k].count == f.start {
+		if k := len(leg) - 1; k >= 0 && leg[k].pv == t.pv && leg[k].start+leg[k].count == t.start {
 			leg[k].count += length
 		} else {
-			a.legs[i] = append(leg, area{f.pv, f.start, length})
+			a.legs[i] = append(leg, t)
 		}
 	}
-	a.left -= length
+	a.need -= length
+	if meta >= 0 {
+		t := a.take(a.slots[meta].area, a.needMeta)
+		a.log, a.needMeta = &t, 0
+	}
 }
 
-// takeLog finds room for a pool's metadata: on a PV that the data does not use if
-// there is one, else anywhere when anywhere is set.
-func (a *allocation) takeLog(anywhere bool) {
-	for _, p := range a.pvs {
-		if !anywhere && a.clings(p) {
+// take cuts extents off the beginning of a free area.
+func (a *allocation) take(f *area, n int64) area {
+	t := area{pv: f.pv, start: f.start, count: n}
+	f.start, f.count = f.start+n, f.count-n
+	f.left = f.count
+	if i := slices.Index(a.free[f.pv], f); f.count == 0 {
+		a.free[f.pv] = slices.Delete(a.free[f.pv], i, i+1)
+	} else {
+		a.moved(f)
+	}
+	return t
+}
+
+// consider offers a PV's areas to the round: with a wish for a certain place the
+// first that fits the wish, else one after the other, each in the last one's
+// stead, as long as they are large enough.
+func (a *allocation) consider(pv *physicalVolume, p policy) {
+	found := -1
+	for i := 0; i < len(a.free[pv]); i++ {
+		f := a.free[pv][i]
+		if f.left == 0 {
 			continue
 		}
-		if f, ok := a.fitting(p, a.logLeft); ok {
-			taken := area{p, f.start, a.logLeft}
-			a.take(taken)
-			a.log, a.logLeft = &taken, 0
+		if p.contiguous || p.cling {
+			slot, fits := a.suits(f, p)
+			if !fits && p.contiguous {
+				continue
+			}
+			if !fits {
+				return
+			}
+			if p.positional {
+				a.slots[slot] = candidate{f, f.count}
+				return
+			}
+		} else if f.left < a.need && found >= 0 {
 			return
 		}
+		if found < 0 {
+			a.slots = append(a.slots, candidate{})
+			found = len(a.slots) - 1
+		}
+		use := max(a.need, a.request.meta)
+		if use >= f.left {
+			use, f.left = f.left, 0
+		} else {
+			f.left -= use
+			i = a.moved(f)
+		}
+		a.slots[found] = candidate{f, use}
 	}
 }
 
-// take removes extents from what is free.
-func (a *allocation) take(t area) {
-	list := a.free[t.pv]
-	for i, f := range list {
-		if t.start < f.start || t.start >= f.start+f.count {
-			continue
+// suits tells whether an area lies where the policy wants one, and for which leg.
+func (a *allocation) suits(f *area, p policy) (slot int, ok bool) {
+	open := func(i int) bool { return !p.positional || a.slots[i].area == nil }
+	for i, pv := range a.after {
+		if !p.anywhere && open(i) && pv == f.pv && a.ends[i] == f.start {
+			return i, true
 		}
-		var parts []area
-		if t.start > f.start {
-			parts = append(parts, area{f.pv, f.start, t.start - f.start})
-		}
-		if end := t.start + t.count; end < f.start+f.count {
-			parts = append(parts, area{f.pv, end, f.start + f.count - end})
-		}
-		a.free[t.pv] = slices.Replace(list, i, i+1, parts...)
-		return
 	}
+	if p.contiguous {
+		return 0, false
+	}
+	if !p.anywhere {
+		for i, pv := range a.have {
+			if i %= a.width; open(i) && pv == f.pv {
+				return i, true
+			}
+		}
+	}
+	if a.needMeta > 0 {
+		return 0, false
+	}
+	for i, leg := range a.legs {
+		for _, t := range leg {
+			if open(i) && t.pv == f.pv {
+				return i, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // segments turns a grant into the segments of an LV, from logical extent first.

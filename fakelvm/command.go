@@ -190,6 +190,18 @@ func (c *command) rollback() {
 	c.undo = nil
 }
 
+// quoted is a command line as LVM keeps it: words with a space in quotes.
+func quoted(args []string) string {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = a
+		if strings.Contains(a, " ") {
+			words[i] = "'" + a + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // commit writes the VG's metadata. It fails, with everything taken back, when
 // the text is too long for a metadata area.
 func (c *command) commit(vg *volumeGroup) bool {
@@ -202,7 +214,7 @@ func (c *command) commit(vg *volumeGroup) bool {
 	c.s.at(BeforeCommit)
 	vg.seqno++
 	at := c.h.now().Unix()
-	description := "Write from " + strings.Join(c.args, " ") + "."
+	description := c.description()
 	description = description[:min(len(description), maxDescription)]
 	size := vg.metadataSize(c.h, description, at)
 	for _, p := range vg.pvs {
@@ -235,6 +247,23 @@ func (c *command) commit(vg *volumeGroup) bool {
 	c.undo = nil
 	c.s.at(AfterCommit)
 	return true
+}
+
+// description is what LVM notes of the command in the metadata; its buffer is 2048
+// bytes.
+func (c *command) description() string {
+	words := make([]string, 0, len(c.args))
+	for _, a := range c.args {
+		if strings.Contains(a, " ") {
+			a = "'" + a + "'"
+		}
+		words = append(words, a)
+	}
+	s := "Write from " + strings.Join(words, " ") + "."
+	if c.extra > 0 {
+		s = fmt.Sprintf("Write[%d]", c.extra+1) + strings.TrimPrefix(s, "Write")
+	}
+	return s[:min(len(s), 2047)]
 }
 
 // nextRing is where the next text begins: on the sector behind the old one, round
@@ -397,7 +426,8 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 
 // missingLVs complains of the LVs that were named and are not there.
 func (c *command) missingLVs(code int) int {
-	for _, m := range c.missing {
+	slices.Sort(c.missing)
+	for _, m := range slices.Compact(c.missing) {
 		c.fail("Failed to find logical volume %q", m)
 		code = exitFailed
 	}

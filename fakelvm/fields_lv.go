@@ -135,11 +135,14 @@ func (l *logicalVolume) metadataLV() *logicalVolume {
 	return nil
 }
 
-// descendants is the snapshots of an LV.
+// descendants is the snapshots of an LV and theirs.
 func (l *logicalVolume) descendants() (names []string) {
 	for _, x := range l.vg.lvs {
-		if x.origin() == l {
-			names = append(names, x.name)
+		for o := x.origin(); o != nil; o = o.origin() {
+			if o == l {
+				names = append(names, x.name)
+				break
+			}
 		}
 	}
 	return names
@@ -420,7 +423,7 @@ func percent(part, whole int64) value {
 
 func percentField(name string, get func(*logicalVolume) (part, whole int64)) field {
 	return field{name: name, section: "lv", typ: typePercent, get: func(_ *Host, r row) value {
-		if r.lv == nil || !r.lv.live() {
+		if r.lv == nil || !r.lv.live() && !r.lv.working() {
 			return value{undef: true}
 		}
 		return percent(get(r.lv))
@@ -533,7 +536,10 @@ func (h *Host) attr(l *logicalVolume) string {
 		a[0], a[6] = 's', 's'
 	}
 	if len(l.snaps) > 0 {
-		a[0], a[6] = 'o', 's'
+		a[0] = 'o'
+		if a[6] == '-' {
+			a[6] = 's'
+		}
 	}
 	if l.readOnly {
 		a[1] = 'r'

@@ -20,7 +20,7 @@ func (c *command) lvchange() int {
 	}
 	lvs, code := c.targets(c.args2, c.last("select"), c.has("select"))
 	for _, l := range lvs {
-		if !l.visible() {
+		if !l.visible() && (l.kind != poolData && l.kind != poolMeta || !changes) {
 			c.fail("Operation not permitted on hidden LV %s.", l.fullName())
 			code = exitFailed
 			continue
@@ -69,20 +69,20 @@ func (c *command) changeProperties(l *logicalVolume) bool {
 
 // changeActivation activates or deactivates; it is no error that it is so already.
 func (c *command) changeActivation(l *logicalVolume, how string) bool {
-	if how == "n" || how == "en" || how == "ln" {
+	off := how == "n" || how == "en" || how == "ln"
+	if l.snap != nil { // a snapshot and its origin go together, whatever the change
+		question := "Change of snapshot " + l.fullName() + " will also change its origin " + l.snap.origin.fullName()
+		if n := len(l.snap.origin.snaps) - 1; n > 0 {
+			question += " and " + decimal(int64(n)) + " other snapshot(s)"
+		}
+		if !c.ask(question + ". Proceed?") {
+			c.fail("Logical volume %s not changed.", l.fullName())
+			return false
+		}
+	}
+	if off {
 		if !l.active {
 			return true
-		}
-		if l.snap != nil && len(l.snap.origin.snaps) > 0 {
-			others := len(l.snap.origin.snaps) - 1
-			question := "Change of snapshot " + l.fullName() + " will also change its origin " + l.snap.origin.fullName()
-			if others > 0 {
-				question += " and " + decimal(int64(others)) + " other snapshot(s)"
-			}
-			if !c.ask(question + ". Proceed?") {
-				c.fail("Logical volume %s not changed.", l.fullName())
-				return false
-			}
 		}
 		group := []*logicalVolume{l}
 		if l.snap != nil {
@@ -208,7 +208,10 @@ func (c *command) lvresize() int {
 	if l == nil {
 		return c.failed("Logical volume %s not found in volume group %s.", name, vg.name)
 	}
-	if !l.visible() && l.kind != poolMeta {
+	if l.kind == raidImage || l.kind == raidMeta {
+		return c.failed("Cannot resize a RAID %s directly", map[kind]string{raidImage: "image", raidMeta: "metadata area"}[l.kind])
+	}
+	if !l.visible() {
 		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
 	}
 	if !c.whole(vg) {

@@ -107,13 +107,28 @@ func (c *command) creation() (req creation, code int) {
 	if req.kind, code = c.layout(); code != exitOK {
 		return req, code
 	}
+	if c.last("stripes") == "0" {
+		return req, c.misused("--stripes may not be zero.")
+	}
+	if req.kind == raid1 && c.copies() < 2 {
+		return req, c.misused("--mirrors must be at least 1 with segment type raid1.")
+	}
+	if req.kind == thinPool {
+		if code := c.checkChunk(); code != exitOK {
+			return req, code
+		}
+	}
 	for _, o := range []string{"size", "virtualsize"} {
 		if n, _, _ := parseSize(c.last(o)); c.has(o) && n == 0 {
 			return req, c.misused("--%s may not be zero.", o)
 		}
 	}
-	if len(c.args2) == 0 {
-		return req, c.noSyntax()
+	if len(c.args2) == 0 { // the VG may stand before the pool
+		vgName, _, found := strings.Cut(c.last("thinpool"), "/")
+		if !found {
+			return req, c.noSyntax()
+		}
+		c.args2 = []string{vgName}
 	}
 	vgName, second := splitLV(c.args2[0])
 	if second != "" && !c.has("thin") && !c.has("snapshot") && c.last("type") != "snapshot" && !c.has("virtualsize") && c.last("type") != "thin-pool" {
@@ -149,7 +164,7 @@ func (c *command) creation() (req creation, code int) {
 	}
 	if c.has("stripesize") {
 		n, _, _ := parseSize(c.last("stripesize"))
-		if n < 4096 || n&(n-1) != 0 {
+		if n < 4096 || n&(n-1) != 0 || n > 1<<31 {
 			return req, c.misused("Invalid stripe size %s.", humanSize(n))
 		}
 		req.stripe = n
@@ -176,13 +191,20 @@ func (c *command) creation() (req creation, code int) {
 	if pool == "" {
 		pool = second
 	}
-	return req, c.resolve(&req, second, pool)
+	code = c.resolve(&req, second, pool)
+	return req, code
 }
 
 // resolve finds the origin or pool in the VG and fixes the size.
 func (c *command) resolve(req *creation, origin, pool string) int {
 	vg := req.vg
+	if req.kind == thinVolume && !c.has("snapshot") && vg.lv(pool) == nil {
+		return c.failed("Pool %s not found in Volume group %s.", pool, vg.name)
+	}
 	if c.has("snapshot") || c.last("type") == "snapshot" {
+		if origin == "" {
+			return c.misused("The origin name should include the volume group.")
+		}
 		req.base = vg.lv(origin)
 		switch {
 		case req.base == nil:
@@ -204,9 +226,6 @@ func (c *command) resolve(req *creation, origin, pool string) int {
 	}
 	if code := c.sized(req); code != exitOK {
 		return code
-	}
-	if req.kind == thinVolume && req.base == nil {
-		return c.failed("Pool %s not found in Volume group %s.", pool, vg.name)
 	}
 	return c.checkName(req)
 }
@@ -261,8 +280,7 @@ func (c *command) sized(req *creation) int {
 	case thinPool:
 		n -= 2 * c.poolMeta(vg, n) // its metadata and the spare one
 	case raid1:
-		copies := int64(c.copies())
-		n = n/copies - 1 // each image has an extent of metadata beside it
+		n /= int64(c.copies()) // what their metadata takes is not thought of
 	}
 	if n <= 0 {
 		return c.failed("Calculated size of logical volume is 0 extents. Needs to be larger.")
@@ -306,17 +324,17 @@ func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 	return l
 }
 
-// fits checks the whole path of a name: LVM keeps VG/LV in 128 bytes, and those of
-// the inner LVs too.
-func (c *command) fits(req creation) int {
-	full := req.vg.name + "/" + req.name
-	if req.kind == raid1 {
-		full += "_rimage_0"
+// fits checks the whole path of a name: LVM keeps VG/LV in 128 bytes, also for the
+// parts that the LV will have.
+func (c *command) fits(req creation, parts ...string) int {
+	code := exitOK
+	for _, part := range append([]string{""}, parts...) {
+		full := req.vg.name + "/" + req.name + part
+		if n := len(full) + 2; n > maxNameLen {
+			code = c.failed("Internal error: LV name %q length %d is not supported.", full, n)
+		}
 	}
-	if n := len(full) + 2; n > maxNameLen {
-		return c.failed("Internal error: LV name %q length %d is not supported.", full, n)
-	}
-	return exitOK
+	return code
 }
 
 // createLinear makes linear and striped LVs.
@@ -331,6 +349,10 @@ func (c *command) createLinear(req creation) int {
 		req.stripes = n
 	}
 	if req.stripes > 1 {
+		if req.stripe > vg.extent {
+			c.say("Reducing requested stripe size %s to maximum, physical extent size %s.", humanSize(req.stripe), humanSize(vg.extent))
+			req.stripe = vg.extent
+		}
 		if req.stripe == 0 {
 			req.stripe = defaultStripe
 			c.say("Using default stripesize %s.", humanSize(defaultStripe))

@@ -5,24 +5,36 @@ package fakelvm
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // createRaid makes a raid1 LV: images with an extent of metadata before each, all
 // on different PVs.
 func (c *command) createRaid(req creation) int {
 	vg, copies := req.vg, c.copies()
-	if copies < 2 {
-		return c.noSyntax()
+	_, free := vg.extents()
+	if req.extents > free {
+		return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, req.extents)
 	}
+	share := strings.HasSuffix(strings.ToUpper(c.last("extents")), "%FREE")
 	each := req.extents + 1
-	if _, free := vg.extents(); each*int64(copies) > free {
-		return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, each*int64(copies))
+	if n := each * int64(copies); n > free && !share {
+		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
 	}
 	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on})
+	for share && !ok && req.extents > 1 { // a share of what is free is taken as far as it goes
+		req.extents -= max(1, missing/int64(copies))
+		each = req.extents + 1
+		g, missing, ok = allocate(request{vg: vg, width: copies, each: each, on: req.on})
+	}
 	if !ok {
 		return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, missing)
 	}
-	if code := c.fits(req); code != exitOK {
+	var parts []string
+	for i := range copies {
+		parts = append(parts, fmt.Sprintf("_rimage_%d", i), fmt.Sprintf("_rmeta_%d", i))
+	}
+	if code := c.fits(req, parts...); code != exitOK {
 		return code
 	}
 	if c.has("nosync") {
@@ -64,6 +76,24 @@ func (c *command) poolChunk() int64 {
 	return thinChunk
 }
 
+// checkChunk refuses a chunk size that device-mapper does not have.
+func (c *command) checkChunk() int {
+	n := c.poolChunk()
+	code := exitOK
+	if n < 64<<10 || n > 1<<30 {
+		c.fail("Thin pool chunk size %s is not in the range 64.00 KiB to 1.00 GiB.", humanSize(n))
+		code = exitSyntax
+	}
+	if n%(64<<10) != 0 {
+		c.fail("Thin pool chunk size %s must be a multiple of 64.00 KiB.", humanSize(n))
+		code = exitSyntax
+	}
+	if code != exitOK {
+		c.fail("Run `%s --help' for more information.", c.name)
+	}
+	return code
+}
+
 // poolMeta is how many extents the metadata of a pool of n extents gets: 64
 // bytes a chunk, at least 2 MiB.
 func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
@@ -80,9 +110,6 @@ func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
 func (c *command) createPool(req creation) int {
 	vg := req.vg
 	chunk := c.poolChunk()
-	if chunk < 64<<10 || chunk > 1<<30 || chunk%(64<<10) != 0 {
-		return c.misused("Chunk size must be in the range from 64 KiB to 1 GiB and a multiple of 64 KiB.")
-	}
 	meta := c.poolMeta(vg, req.extents)
 	c.say("Thin pool volume with chunk size %s can address at most %s of data.", humanSize(chunk), humanSize(chunk*266338304))
 	var spare *logicalVolume
@@ -97,7 +124,7 @@ func (c *command) createPool(req creation) int {
 	}
 	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on}, req.extents)
 	if code == exitOK {
-		code = c.fits(req)
+		code = c.fits(req, "_tmeta", "_tdata")
 	}
 	if code != exitOK {
 		c.rollback()
@@ -150,7 +177,7 @@ func (c *command) growSpare(req creation, spare *logicalVolume, meta int64, lvs 
 
 // createThin makes a thin volume or a thin snapshot.
 func (c *command) createThin(req creation) int {
-	pool := req.base
+	vg, pool := req.vg, req.base
 	var origin *logicalVolume
 	if pool.kind == thinVolume {
 		origin, pool = req.base, req.base.thin.pool
@@ -185,15 +212,14 @@ func (c *command) createThin(req creation) int {
 		p.transaction--
 		pool.touch()
 	})
-	c.overprovisioned(pool, req.extents)
+	c.overprovisioned(vg, pool, req.extents)
 	c.extra = 1
 	return c.place([]*logicalVolume{l}, l, false)
 }
 
 // overprovisioned prints LVM's warnings about thin volumes larger than the pools;
 // more is what is about to be added, in extents.
-func (c *command) overprovisioned(pool *logicalVolume, more int64) {
-	vg := pool.vg
+func (c *command) overprovisioned(vg *volumeGroup, pool *logicalVolume, more int64) {
 	var thins, pools, others int64
 	for _, l := range vg.lvs {
 		switch l.kind {
@@ -211,9 +237,9 @@ func (c *command) overprovisioned(pool *logicalVolume, more int64) {
 	if thins <= pools {
 		return
 	}
-	where := "thin pool " + pool.fullName()
-	if others > 0 {
-		where = "thin pools"
+	where := "thin pools"
+	if pool != nil && others == 0 {
+		where = "thin pool " + pool.fullName()
 	}
 	text := fmt.Sprintf("WARNING: Sum of all thin volume sizes (%s) exceeds the size of %s", humanSize(thins*vg.extent), where)
 	switch {
@@ -243,11 +269,24 @@ func (c *command) createSnapshot(req creation) int {
 	if code != exitOK {
 		return code
 	}
+	if origin.active {
+		for _, layer := range []string{dmName(vg.name, req.name) + "-cow", dmName(vg.name, origin.name) + "-real"} {
+			if len(layer) > maxDMNameLen {
+				c.fail("Name %q too long.", layer)
+				c.fail("Failed to set device name for %s", layer)
+				c.fail("Failed to suspend logical volume %s.", origin.fullName())
+				return c.failed("Aborting. Manual intervention required.")
+			}
+		}
+	}
 	l := c.newLV(req, thickSnapshot, req.name)
 	l.segs = mergeSegments(g.segments(0, 0))
 	l.snap = &snapState{origin: origin, uuid: c.h.newUUID()}
 	origin.snaps = append(origin.snaps, l)
 	c.onUndo(func() { l.snap.leave(l) })
+	if origin.thin != nil {
+		c.overprovisioned(vg, nil, 0)
+	}
 	c.extra = 1
 	if !origin.active {
 		vg.link(l)

@@ -58,7 +58,7 @@ func (c *command) removeAll(vg *volumeGroup, lvs []*logicalVolume) bool {
 
 // remove removes an LV and all that cannot be without it.
 func (c *command) remove(l *logicalVolume) bool {
-	if l.parent != nil || l.kind == poolSpare {
+	if l.parent != nil {
 		return c.refuseHidden(l)
 	}
 	if len(l.snaps) > 0 && l.active {
@@ -82,6 +82,7 @@ func (c *command) remove(l *logicalVolume) bool {
 	}
 	for _, s := range l.vg.inOrder(l.snaps) {
 		if !c.removeOne(s) {
+			c.fail("Logical volume %s not removed.", l.fullName())
 			return false
 		}
 	}
@@ -89,13 +90,10 @@ func (c *command) remove(l *logicalVolume) bool {
 }
 
 func (c *command) refuseHidden(l *logicalVolume) bool {
-	switch l.kind {
-	case raidImage, raidMeta:
+	if l.kind == raidImage || l.kind == raidMeta {
 		c.fail("Can't remove logical volume %s used as RAID device.", l.fullName())
-	case poolData, poolMeta:
+	} else {
 		c.fail("Can't remove logical volume %s used by a pool.", l.fullName())
-	default:
-		c.fail("Can't remove logical volume %s.", l.fullName())
 	}
 	return false
 }
@@ -121,6 +119,13 @@ func (c *command) removeOne(l *logicalVolume) bool {
 		return false
 	}
 	vg := l.vg
+	if missing := dmName(vg.name, l.name) + "_rimage_0-missing_0_0"; l.kind == raid1 && l.active && len(missing) > maxDMNameLen {
+		c.h.deactivate(l)
+		c.fail("Name %q too long.", missing)
+		c.fail("Failed to remove temporary SubLVs from %s", l.fullName())
+		c.fail("Cannot deactivate logical volume %s.", l.fullName())
+		return false
+	}
 	snapshotOnly := l.snap != nil && l.snap.origin.active
 	if !snapshotOnly { // the device of an origin stays when its snapshot goes
 		c.h.deactivate(l)
@@ -138,7 +143,9 @@ func (c *command) removeOne(l *logicalVolume) bool {
 		i := vg.unlink(x)
 		c.onUndo(func() { vg.relink(i, x) })
 	}
-	c.going.names = append(c.going.names, l.name)
+	if l.visible() {
+		c.going.names = append(c.going.names, l.name)
+	}
 	switch {
 	case l.thin != nil:
 		pool := l.thin.pool

@@ -115,7 +115,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		r := request{vg: vg, width: len(l.images), each: each, on: on}
 		for _, image := range l.images {
 			pv, end := image.end()
-			r.after, r.ends = append(r.after, pv), append(r.ends, end)
+			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
 		}
 		g, missing, ok := allocate(r)
 		if !ok {
@@ -153,14 +153,17 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 	}
 	c.say("Size of logical volume %s changed from %s (%d extents) to %s (%d extents).", verb, humanSize(old*vg.extent), old, humanSize(size*vg.extent), size)
 	if l.thin != nil {
-		c.overprovisioned(l.thin.pool, 0)
+		c.overprovisioned(vg, l.thin.pool, 0)
 	} else if l.pool != nil {
-		c.overprovisioned(l, 0)
+		c.overprovisioned(vg, l, 0)
 	}
 	if !c.commit(vg) {
 		return exitFailed
 	}
 	c.reload(l)
+	if l.pool != nil {
+		l.pool.outOfData = false
+	}
 	c.say("Logical volume %s successfully resized.", l.fullName())
 	return exitOK
 }
@@ -194,6 +197,13 @@ func (c *command) extension(vg *volumeGroup, l *logicalVolume, more int64) reque
 	for _, a := range last.stripes {
 		r.after = append(r.after, a.pv)
 		r.ends = append(r.ends, a.start+last.count/legs)
+	}
+	for _, s := range l.segs {
+		if len(s.stripes) == len(last.stripes) {
+			for _, a := range s.stripes {
+				r.have = append(r.have, a.pv)
+			}
+		}
 	}
 	return r
 }
@@ -230,7 +240,7 @@ func (c *command) remap(l *logicalVolume, segs []segment, size int64) {
 func (c *command) reduce(l *logicalVolume, size int64) int {
 	vg, old := l.vg, l.size
 	if l.pool != nil {
-		return c.failed("Thin pool volumes %s cannot be reduced in size yet.", l.fullName())
+		return c.failed("Thin pool volumes %s cannot be reduced in size yet.", l.pool.data.fullName())
 	}
 	if l.active {
 		c.fail("WARNING: Reducing active logical volume to %s.", humanSize(size*vg.extent))

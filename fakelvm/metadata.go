@@ -270,21 +270,18 @@ func (p *physicalVolume) path() string {
 	return p.disk.path
 }
 
-// mdaFree is the free space that reports show: half of the ring buffer, because
-// the old text and the new one must fit beside each other, less the text.
+// mdaFree is the free space that reports show: what is left of the longest text,
+// in whole sectors.
 func (p *physicalVolume) mdaFree() int64 {
-	buffer := p.area - mdaHeaderSize
-	if p.vg == nil {
-		return (buffer/2/sectorSize - 1) * sectorSize
+	free := p.maxText()
+	if p.vg != nil {
+		free -= p.vg.textSize
 	}
-	used := roundUp(p.vg.textSize, sectorSize)
-	if 2*used >= buffer {
-		return 0
-	}
-	return (buffer - 2*used) / 2 / sectorSize * sectorSize
+	return max(0, free/sectorSize*sectorSize)
 }
 
-// maxText is the longest text that LVM writes into the metadata area.
+// maxText is the longest text that LVM writes into the metadata area, a ring in
+// which the old text and the new one must fit beside each other.
 func (p *physicalVolume) maxText() int64 { return (p.area-mdaHeaderSize)/2 - sectorSize }
 
 func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }

@@ -127,7 +127,7 @@ func (l *logicalVolume) what() string {
 	case thinPool:
 		return "thin-pool"
 	case thinVolume:
-		if l.thin.snapshot {
+		if l.thin.origin != nil {
 			return "thin-snapshot"
 		}
 		return "thin"

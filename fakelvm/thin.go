@@ -23,6 +23,7 @@ type thinPoolState struct {
 	thins       []*logicalVolume
 	refs        map[int64]int32 // data chunk → how many thin volumes map it
 	cursor      int64           // where the search for a free chunk begins
+	outOfData   bool            // a write has failed for want of a chunk
 	// starved: a write found no free chunk. Only then does the kernel call the pool
 	// out of data and LVM refuse new thin volumes; 100 % used is not enough.
 	starved bool
@@ -36,8 +37,8 @@ type thinState struct {
 	id          int64
 	transaction int64
 	chunks      map[int64]int64 // chunk of the volume → chunk of the pool's data
-	own         int             // how many were mapped since it was made a snapshot
-	snapshot    bool
+	shares      *logicalVolume  // the volume whose mappings it began with
+	own         int             // how many it mapped itself since
 }
 
 // chunks is how many chunks the pool's data has.
@@ -53,8 +54,8 @@ func (p *thinPoolState) metaBlocks() int64 {
 	n := thinBaseline + (p.chunks()+16383)/16384
 	for _, l := range p.thins {
 		switch t := l.thin; {
-		case t.snapshot && t.own == 0:
-		case t.snapshot:
+		case t.shares != nil && t.own == 0:
+		case t.shares != nil:
 			n += 1 + int64((t.own+thinPerLeaf-1)/thinPerLeaf)
 		case len(t.chunks) <= thinPerLeaf:
 			n++
@@ -196,7 +197,7 @@ func (t *thinState) discard(off, n int64) {
 // shareFrom makes the volume a snapshot: it maps what the origin maps.
 func (t *thinState) shareFrom(origin *thinState) {
 	pool := t.pool.pool
-	t.snapshot = true
+	t.shares = origin.lv
 	if len(origin.chunks) == 0 {
 		return
 	}
@@ -217,10 +218,29 @@ func (t *thinState) leave() {
 	if i := slices.Index(pool.thins, t.lv); i >= 0 {
 		pool.thins = slices.Delete(pool.thins, i, i+1)
 	}
+	t.bequeath()
 	for _, other := range pool.thins { // who was made from it has no origin any more
 		if other.thin.origin == t.lv {
 			other.thin.origin = nil
 			other.touch()
+		}
+	}
+}
+
+// bequeath leaves the mappings that others share to one of them: to one that has
+// changed nothing, if there is one.
+func (t *thinState) bequeath() {
+	var heirs []*thinState
+	for _, other := range t.pool.pool.thins {
+		if other.thin.shares == t.lv {
+			heirs = append(heirs, other.thin)
+		}
+	}
+	slices.SortStableFunc(heirs, func(x, y *thinState) int { return min(x.own, 1) - min(y.own, 1) })
+	for i, heir := range heirs {
+		heir.shares = t.shares
+		if i > 0 && t.shares == nil {
+			heir.shares = heirs[0].lv
 		}
 	}
 }

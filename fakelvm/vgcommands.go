@@ -19,6 +19,13 @@ func (c *command) vgcreate() int {
 		}
 		return c.misused("New volume group name %q is invalid.", name)
 	}
+	for _, vg := range c.h.namedVGs(name) {
+		for _, l := range vg.lvs {
+			if c.h.lvAt("/dev/"+name+"/"+l.name) != nil {
+				return c.misused("/dev/%s: already exists in filesystem", name)
+			}
+		}
+	}
 	if len(c.h.namedVGs(name)) > 0 {
 		return c.failed("A volume group called %s already exists.", name)
 	}
@@ -218,13 +225,14 @@ func (c *command) vgextend() int {
 		return exitFailed
 	}
 	if c.has("restoremissing") {
+		restored := 0
 		for _, path := range c.args2[1:] {
-			for _, p := range vg.pvs {
-				if p.disk.path == path && !p.disk.absent && p.missing {
-					p.missing = false
-					c.onUndo(func() { p.missing = true })
-				}
+			if c.restore(vg, path) {
+				restored++
 			}
+		}
+		if restored == 0 {
+			return c.failed("No PV has been restored.")
 		}
 	} else {
 		pvs, code := c.join(vg, c.args2[1:])
@@ -238,6 +246,24 @@ func (c *command) vgextend() int {
 	}
 	c.say("Volume group %q successfully extended", vg.name)
 	return exitOK
+}
+
+// restore takes a PV that is back, and that the VG's metadata calls missing, for
+// present again.
+func (c *command) restore(vg *volumeGroup, path string) bool {
+	i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path && !p.disk.absent })
+	switch {
+	case i < 0:
+		c.fail("WARNING: PV %s not found in VG %s", path, vg.name)
+	case !vg.pvs[i].missing:
+		c.fail("WARNING: PV %s was not missing in VG %s", path, vg.name)
+	default:
+		p := vg.pvs[i]
+		p.missing = false
+		c.onUndo(func() { p.missing = true })
+		return true
+	}
+	return false
 }
 
 func (c *command) vgreduce() int {
