@@ -18,7 +18,7 @@ import (
 
 // What can be wrong with a request, beside what package lvm knows.
 var (
-	errInvalid   = errors.New("invalid request")            // can never succeed as it is
+	errInvalid   = errors.New("invalid")            // can never succeed as it is
 	errRange     = errors.New("out of range")               // a size that can never be had
 	errNotThere  = errors.New("no such volume")             // the volume or its path is not there
 	errDiffers   = errors.New("exists and differs")         // published already, with other attributes

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -102,12 +103,19 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 }
 
 func (f *nodeFlags) client() (kubernetes.Interface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	config, err := f.restConfig()
 	if err != nil {
 		return nil, fmt.Errorf("reach the Kubernetes API: %w (use --kubeconfig, or --standalone without one)", err)
 	}
 	config.UserAgent = "podlv/" + version
 	return kubernetes.NewForConfig(config)
+}
+
+func (f *nodeFlags) restConfig() (*rest.Config, error) {
+	if f.kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", f.kubeconfig)
 }
 
 func checkCommand() *cobra.Command {
