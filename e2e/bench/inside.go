@@ -66,9 +66,11 @@ func inside(ctx context.Context, p plan, binary, logs string) (err error) {
 	if b.results.idle, err = b.agent.memory(); err != nil {
 		return err
 	}
+	start := time.Now()
 	if err := b.measure(ctx, p); err != nil {
 		return err
 	}
+	b.results.took = time.Since(start)
 	if err := b.agent.stop(); err != nil {
 		return fmt.Errorf("end the agent: %w", err)
 	}
@@ -152,7 +154,7 @@ func (b *bench) measure(ctx context.Context, p plan) error {
 		b.results.printRound(os.Stdout)
 	}
 	for r := range p.bursts {
-		if err := b.atOnce(ctx, p.burst, r%2 == 0); err != nil {
+		if err := b.atOnce(ctx, p.burst); err != nil {
 			return fmt.Errorf("burst %d: %w", r+1, err)
 		}
 		b.results.printBurst(os.Stdout)
@@ -273,20 +275,41 @@ func (b *bench) unpublish(ctx context.Context, v volume, r *round4, to *results)
 }
 
 // atOnce is a round of n volumes that are published at once, and of n bare ones
-// made one after the other.
-func (b *bench) atOnce(ctx context.Context, n int, oursFirst bool) error {
+// that are made one after the other: half of them before and half after, so that
+// both meet a volume group as full and a host as busy, on average.
+func (b *bench) atOnce(ctx context.Context, n int) error {
 	var r burst
-	ours := func() error { return b.burstOfOurs(ctx, n, &r) }
-	bare := func() error { return b.bareSerial(ctx, n, &r) }
-	if err := inTurn(oursFirst, ours, bare); err != nil {
+	ours, theirs := b.volumes(n), b.volumes(n)
+	early, late := theirs[:n/2], theirs[n/2:]
+	if err := each(early, &r.bare, func(v volume) (time.Duration, error) { return b.bare.publish(ctx, v, false) }); err != nil {
+		return err
+	}
+	if err := b.publishTogether(ctx, ours, len(early), &r); err != nil {
+		return err
+	}
+	if err := each(late, &r.bare, func(v volume) (time.Duration, error) { return b.bare.publish(ctx, v, false) }); err != nil {
+		return err
+	}
+	if err := check(ctx, n, n); err != nil {
+		return err
+	}
+	if err := each(early, &r.bareUnpublish, func(v volume) (time.Duration, error) { return b.bare.unpublish(ctx, v, false) }); err != nil {
+		return err
+	}
+	var err error
+	if r.unpublish, err = together(ours, func(v volume) error { return untimed(b.agent.unpublish(ctx, v)) }); err != nil {
+		return err
+	}
+	if err := each(late, &r.bareUnpublish, func(v volume) (time.Duration, error) { return b.bare.unpublish(ctx, v, false) }); err != nil {
 		return err
 	}
 	b.results.bursts = append(b.results.bursts, r)
-	return nil
+	return check(ctx, 0, 0)
 }
 
-func (b *bench) burstOfOurs(ctx context.Context, n int, r *burst) error {
-	volumes := b.volumes(n)
+// publishTogether publishes volumes at once, waits until their podlv.state=new is
+// dropped, and sees how large the agent is then. So many bare ones are there.
+func (b *bench) publishTogether(ctx context.Context, volumes []volume, theirs int, r *burst) error {
 	before, err := b.agent.commands(ctx)
 	if err != nil {
 		return err
@@ -299,7 +322,7 @@ func (b *bench) burstOfOurs(ctx context.Context, n int, r *burst) error {
 		return err
 	}
 	r.during = answered.since(before)
-	if err := settleAll(ctx); err != nil {
+	if err := settleAll(ctx, theirs); err != nil {
 		return err
 	}
 	settled, err := b.agent.commands(ctx)
@@ -307,16 +330,20 @@ func (b *bench) burstOfOurs(ctx context.Context, n int, r *burst) error {
 		return err
 	}
 	r.after = settled.since(answered)
-	if b.results.full, err = b.agent.memory(); err != nil {
-		return err
+	b.results.full, err = b.agent.memory()
+	return err
+}
+
+// each does something with volumes one after the other, and adds up the time.
+func each(volumes []volume, sum *time.Duration, do func(volume) (time.Duration, error)) error {
+	for _, v := range volumes {
+		took, err := do(v)
+		if err != nil {
+			return err
+		}
+		*sum += took
 	}
-	if err := check(ctx, n, 0); err != nil {
-		return err
-	}
-	if r.unpublish, err = together(volumes, func(v volume) error { return untimed(b.agent.unpublish(ctx, v)) }); err != nil {
-		return err
-	}
-	return check(ctx, 0, 0)
+	return nil
 }
 
 // together calls do for all volumes at once, and gives the time until the last
@@ -336,39 +363,17 @@ func together(volumes []volume, do func(volume) error) (time.Duration, error) {
 
 func untimed(_ time.Duration, err error) error { return err }
 
-func (b *bench) bareSerial(ctx context.Context, n int, r *burst) error {
-	volumes := b.volumes(n)
-	for _, v := range volumes {
-		took, err := b.bare.publish(ctx, v, false)
-		if err != nil {
-			return err
-		}
-		r.bare += took
-	}
-	if err := check(ctx, 0, n); err != nil {
-		return err
-	}
-	for _, v := range volumes {
-		took, err := b.bare.unpublish(ctx, v, false)
-		if err != nil {
-			return err
-		}
-		r.bareUnpublish += took
-	}
-	return check(ctx, 0, 0)
-}
-
-// settleAll waits until no LV is tagged podlv.state=new. A burst can take more
-// than one lvchange.
-func settleAll(ctx context.Context) error {
+// settleAll waits until only the bare LVs are tagged podlv.state=new. A burst can
+// take more than one lvchange.
+func settleAll(ctx context.Context, theirs int) error {
 	deadline := time.Now().Add(settleTime)
 	for {
 		_, fresh, err := report(ctx)
-		if err != nil || fresh == 0 {
+		if err != nil || fresh == theirs {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s after the last publish %d volumes are still tagged podlv.state=new", settleTime, fresh)
+			return fmt.Errorf("%s after the last publish %d volumes are still tagged podlv.state=new", settleTime, fresh-theirs)
 		}
 		select {
 		case <-ctx.Done():

@@ -123,7 +123,6 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	start := time.Now()
 	log := filepath.Join(share, "agent.log")
 	code, err := microvm.Run(ctx, microvm.Config{
 		Command: []string{
@@ -144,15 +143,13 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	case code != 0:
 		return errTold
 	}
-	_, err = fmt.Fprintf(os.Stderr, "took %.0f s\n", time.Since(start).Seconds())
-	return err
+	return nil
 }
 
-// diskSize holds all volumes that are there at once, and as many again: no run
-// should meet a full VG.
+// diskSize holds all volumes that are there at once, both kinds, and some more: no
+// run should meet a full VG.
 func diskSize(p plan) int64 {
-	most := int64(max(2*p.volumes, p.burst))
-	return (2*most*volumeSize + 1<<30) >> 30 << 30
+	return (int64(2*max(p.volumes, p.burst))*volumeSize + 2<<30) >> 30 << 30
 }
 
 // build makes the program as it is released: static.

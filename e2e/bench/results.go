@@ -42,6 +42,7 @@ type results struct {
 	published, unpublished commands // before the answers
 	settled                commands // after the answers of publishes
 	idle, full             memory
+	took                   time.Duration
 }
 
 func (r *results) beforePublish(c commands) {
@@ -128,7 +129,7 @@ func (r *results) print(w io.Writer, b *bare, p plan) {
 		all.unpublish = append(all.unpublish, l.unpublish...)
 		all.bareUnpublish = append(all.bareUnpublish, l.bareUnpublish...)
 	}
-	fmt.Fprintf(w, "\n%d rounds of %d volumes of %s, one by one:\n", p.rounds, p.volumes, volumeQuantity)
+	fmt.Fprintf(w, "\n%d rounds of %d volumes of %s, one by one (all measured in %.0f s):\n", p.rounds, p.volumes, volumeQuantity, r.took.Seconds())
 	for _, row := range []struct {
 		name  string
 		times []time.Duration
