@@ -156,9 +156,22 @@ func (c *command) report() int {
 		c.fail("Invalid argument for --reportformat: %s", c.last("reportformat"))
 		return c.badLine()
 	}
-	if c.name == "fullreport" {
-		return c.fullreport()
+	before := c.out.Len()
+	code := c.fullreport
+	if c.name != "fullreport" {
+		code = c.singleReport
 	}
+	status := code()
+	if c.out.Len() == before { // fields or a selection that cannot be: an empty report
+		p := &printer{c: c}
+		p.open()
+		p.close()
+	}
+	return status
+}
+
+// singleReport serves lvs, vgs and pvs.
+func (c *command) singleReport() int {
 	kind := reportKinds[c.name]
 	if c.has("segments") && c.name != "vgs" {
 		kind = reportKinds[c.name+"-seg"]
