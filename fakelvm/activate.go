@@ -93,6 +93,7 @@ func (h *Host) raise(l *logicalVolume) {
 	for _, sub := range l.subs() {
 		if !sub.active {
 			sub.active, sub.minor = true, h.takeMinor()
+			sub.stale = sub.partial()
 		}
 		sub.table = sub.size
 	}

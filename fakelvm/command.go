@@ -240,10 +240,16 @@ func (c *command) commit(vg *volumeGroup) bool {
 			continue
 		}
 		p.ring = c.nextRing(p, vg.textSize)
+		p.textSize = size
 	}
 	vg.textSize, vg.description, vg.written = size, description, at
 	vg.seqno += c.extra
 	c.extra = 0
+	for _, p := range vg.pvs {
+		if !p.missing {
+			p.seqno = vg.seqno
+		}
+	}
 	c.undo = nil
 	c.s.at(AfterCommit)
 	return true
@@ -319,8 +325,24 @@ func (c *command) complainMissing(vg *volumeGroup) {
 			c.fail("WARNING: Couldn't find device with uuid %s.", p.uuid)
 		}
 	}
+	var newest *physicalVolume
 	for _, p := range vg.pvs {
-		if p.gone() {
+		if !p.gone() {
+			newest = p
+			break
+		}
+	}
+	for _, p := range vg.pvs {
+		if p.missing && !p.disk.absent && newest != nil {
+			c.fail("WARNING: ignoring metadata seqno %d on %s for seqno %d on %s for VG %s.", p.seqno, p.disk.path, vg.seqno, newest.disk.path, vg.name)
+			c.fail("WARNING: Inconsistent metadata found for VG %s.", vg.name)
+			c.fail("See vgck --updatemetadata to correct inconsistency.")
+			c.fail("WARNING: VG %s was previously updated while PV %s was missing.", vg.name, p.disk.path)
+			c.fail("WARNING: VG %s was missing PV %s %s.", vg.name, p.disk.path, p.uuid)
+		}
+	}
+	for _, p := range vg.pvs {
+		if p.disk.absent {
 			last := p.disk.path
 			if p.missing {
 				last = "[unknown]"

@@ -524,7 +524,7 @@ func (h *Host) attr(l *logicalVolume) string {
 		a[0], a[6] = 'e', 'r'
 	case l.kind == raidImage:
 		a[0], a[6] = 'i', 'r'
-		if !l.live() {
+		if !l.live() || l.stale {
 			a[0] = 'I'
 		}
 	case l.kind == raid1:

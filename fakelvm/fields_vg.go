@@ -56,10 +56,10 @@ func list(l []string) value {
 	return value{text: strings.Join(l, ","), list: l}
 }
 
-// here is a number that a missing PV has none of.
+// here is a number that a PV without its disk has none of.
 func here(get func(*physicalVolume) int64) func(*physicalVolume) value {
 	return func(p *physicalVolume) value {
-		if p.gone() {
+		if p.disk.absent {
 			return formatNumber(0)
 		}
 		return formatNumber(get(p))
@@ -90,7 +90,7 @@ var pvFields = concat([]field{
 	ofPV("pv_mda_free", typeSize, here((*physicalVolume).mdaFree)),
 	ofPV("pv_mda_size", typeSize, here(func(p *physicalVolume) int64 { return p.area })),
 	ofPV("pv_ext_vsn", typeString, func(p *physicalVolume) value {
-		if p.gone() {
+		if p.disk.absent {
 			return text("")
 		}
 		return text("2")

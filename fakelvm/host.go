@@ -112,6 +112,9 @@ func (h *Host) setAbsent(path string, absent bool) error {
 		return fmt.Errorf("fakelvm: there is no disk %s", path)
 	}
 	d.absent = absent
+	if p := d.pv; p != nil && !absent && p.usedExtents() == 0 {
+		p.missing = false // LVM takes an empty PV back without being asked
+	}
 	return nil
 }
 

@@ -123,6 +123,10 @@ func (c *command) lvrename() int {
 	case 2:
 		vgName, from = splitLV(args[0])
 		to = args[1]
+		if from == "" {
+			c.fail("Path required for Logical Volume %q.", args[0])
+			return c.misused("Please provide a valid volume group name")
+		}
 	default:
 		return c.noSyntax()
 	}
@@ -148,6 +152,9 @@ func (c *command) lvrename() int {
 	if !ok {
 		return exitFailed
 	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
 	if vg.lv(to) != nil {
 		return c.failed("Logical Volume %q already exists in volume group %q", to, vg.name)
 	}
@@ -157,9 +164,6 @@ func (c *command) lvrename() int {
 	}
 	if !l.visible() {
 		return c.failed("Cannot rename internal LV %q.", from)
-	}
-	if !c.whole(vg) {
-		return exitFailed
 	}
 	c.rename(l, to)
 	if !c.commit(vg) {
@@ -204,6 +208,9 @@ func (c *command) lvresize() int {
 	if !ok {
 		return exitFailed
 	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
 	l := vg.lv(name)
 	if l == nil {
 		return c.failed("Logical volume %s not found in volume group %s.", name, vg.name)
@@ -213,9 +220,6 @@ func (c *command) lvresize() int {
 	}
 	if !l.visible() {
 		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
-	}
-	if !c.whole(vg) {
-		return exitFailed
 	}
 	var on []*physicalVolume
 	for _, p := range c.args2[1:] {

@@ -110,6 +110,9 @@ func (c *command) creation() (req creation, code int) {
 	if c.last("stripes") == "0" {
 		return req, c.misused("--stripes may not be zero.")
 	}
+	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
+		return req, c.misused("Number of stripes (%d) must be between 1 and 128.", n)
+	}
 	if req.kind == raid1 && c.copies() < 2 {
 		return req, c.misused("--mirrors must be at least 1 with segment type raid1.")
 	}
@@ -161,6 +164,9 @@ func (c *command) creation() (req creation, code int) {
 		if !validName(req.name) {
 			return req, c.misused("Logical volume name %q is invalid.", req.name)
 		}
+	}
+	if req.name != "" && req.name == pool && req.kind == thinVolume {
+		return req, c.misused("Logical volume name %s and pool name must be different.", req.name)
 	}
 	if c.has("stripesize") {
 		n, _, _ := parseSize(c.last("stripesize"))
@@ -314,8 +320,10 @@ func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 		vg: req.vg, name: name, uuid: c.h.newUUID(), kind: k, size: req.extents,
 		created: c.h.now(), host: c.h.name,
 	}
-	if name == req.name {
+	if name == req.name || k == raidMeta { // LVM makes the latter as LVs of their own, to clear them
 		l.tags = mergeTags(nil, c.set["addtag"], nil)
+	}
+	if name == req.name {
 		l.skipActivation = c.last("setactivationskip") == "y"
 		l.readOnly = c.last("permission") == "r"
 		l.errorWhenFull = c.last("errorwhenfull") == "y"

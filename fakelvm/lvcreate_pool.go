@@ -119,6 +119,7 @@ func (c *command) createPool(req creation) int {
 		}
 	}
 	var lvs []*logicalVolume
+	spareSize := vg.spareSize()
 	if code := c.growSpare(req, spare, meta, &lvs); code != exitOK {
 		return code
 	}
@@ -138,8 +139,21 @@ func (c *command) createPool(req creation) int {
 	md.segs = []segment{{count: meta, stripes: []stripe{{g.log.pv, g.log.start}}}}
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
-	c.extra = 2
+	c.extra = 1
+	if vg.spareSize() != spareSize { // the spare is a commit of its own
+		c.extra = 2
+	}
 	return c.place(append(lvs, l, md, data), l, false)
+}
+
+// spareSize is the size in extents of the VG's spare metadata LV; 0: none.
+func (v *volumeGroup) spareSize() int64 {
+	for _, l := range v.lvs {
+		if l.kind == poolSpare {
+			return l.size
+		}
+	}
+	return 0
 }
 
 // growSpare makes the VG's spare metadata LV, or makes it as large as the largest

@@ -51,6 +51,9 @@ type physicalVolume struct {
 	used    []usage // sorted by start
 
 	ring int64 // where in the area the current text begins
+	// textSize is the length of the text on this PV; a missing one keeps an old text.
+	textSize int64
+	seqno    int64 // of the text that it has
 }
 
 // usage is a run of extents that one LV has on a PV.
@@ -108,6 +111,7 @@ type logicalVolume struct {
 	noAuto         bool
 	readOnly       bool
 	notSynced      bool // raid1 --nosync
+	stale          bool // a leg of raid1 that was missing when it was activated
 	errorWhenFull  bool
 
 	active bool
@@ -264,7 +268,7 @@ func (p *physicalVolume) usedExtents() int64 {
 
 // path is the name that reports show.
 func (p *physicalVolume) path() string {
-	if p.gone() {
+	if p.disk.absent {
 		return "[unknown]"
 	}
 	return p.disk.path
@@ -275,7 +279,7 @@ func (p *physicalVolume) path() string {
 func (p *physicalVolume) mdaFree() int64 {
 	free := p.maxText()
 	if p.vg != nil {
-		free -= p.vg.textSize
+		free -= p.textSize
 	}
 	return max(0, free/sectorSize*sectorSize)
 }

@@ -4,6 +4,7 @@ package fakelvm
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -133,7 +134,11 @@ func (p *printer) size(n int64) string {
 		return decimal(n/sectorSize) + strings.ToUpper(suffix)
 	}
 	if i := strings.Index("kmgtpe", strings.ToLower(unit)); i >= 0 {
-		return fmt.Sprintf("%.2f%s", float64(n)/float64(int64(1)<<(10*(i+1))), suffix)
+		base := 1024.0
+		if strings.ToUpper(unit) == unit { // capital letters are powers of 1000
+			base, suffix = 1000, strings.ToUpper(suffix)
+		}
+		return fmt.Sprintf("%.2f%s", float64(n)/math.Pow(base, float64(i+1)), suffix)
 	}
 	text := humanSize(n)
 	if unit == "h" || unit == "H" {

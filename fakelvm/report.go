@@ -150,11 +150,12 @@ func (c *command) unknownField(name string) bool {
 func (c *command) report() int {
 	switch c.last("reportformat") {
 	case "", "basic", "json":
-	case "json_std": // lvm2 2.03.17 and later print numbers, null and lists then
-		return c.failed("Report format json_std is not recognised.") // as 2.03.16 does
-	default:
+	default: // json_std, with numbers, null and lists, came with lvm2 2.03.17
 		c.fail("Invalid argument for --reportformat: %s", c.last("reportformat"))
 		return c.badLine()
+	}
+	if u := c.last("units"); u != "" && (len(u) > 1 || !strings.Contains("rhbskmgtpe", strings.ToLower(u))) {
+		return c.misused("Invalid units specification")
 	}
 	before := c.out.Len()
 	code := c.fullreport
@@ -462,7 +463,11 @@ func (c *command) pvRows(depth string) (rows []row, code int) {
 	if len(c.args2) > 0 {
 		for _, a := range c.args2 {
 			d := c.h.disk(a)
-			if d == nil || d.absent || d.pv == nil {
+			if d == nil || d.absent {
+				code = c.failed("Cannot use %s: device not found", a)
+				continue
+			}
+			if d.pv == nil {
 				code = c.failed("Failed to find physical volume %q.", a)
 				continue
 			}
@@ -522,9 +527,6 @@ func (c *command) fullreport() int {
 		if !ok {
 			return exitFailed
 		}
-		if _, ok := c.depth(kind.section, cols, sel); !ok {
-			return exitFailed
-		}
 		parts = append(parts, part{kind, cols, sel})
 	}
 	code := exitOK
@@ -550,6 +552,10 @@ func (c *command) fullreport() int {
 		p.begin()
 		for _, pt := range parts {
 			depth, _ := c.depth(pt.kind.section, pt.cols, pt.sel)
+			if depth != pt.kind.section {
+				code = c.failed("Subreport of type %q for VG %s contains columns which lead to change of report type. Add these columns to proper subreport type.", pt.kind.json, vg.name)
+				break
+			}
 			p.table(pt.kind.json, pt.cols, c.arrange(c.vgRows(vg, depth, nil), pt.sel, pt.kind))
 		}
 		p.end()

@@ -181,6 +181,14 @@ func (p *selection) comparison() condition {
 	switch f.typ {
 	case typeString:
 		want := p.word()
+		if strings.HasSuffix(f.name, "_permissions") {
+			switch want {
+			case "rw", "read-write":
+				want = "writeable"
+			case "r", "ro":
+				want = "read-only"
+			}
+		}
 		return func(h *Host, r row) bool { return (f.get(h, r).text == want) == (op == "=") }
 	case typeList:
 		return p.listComparison(f, op == "!=")

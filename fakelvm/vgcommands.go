@@ -174,7 +174,8 @@ func (c *command) pvremove() int {
 			code = c.failed("No PV found on device %s.", path)
 		case d.pv.vg != nil:
 			c.fail("PV %s is used by VG %s so please use vgreduce first.", path, d.pv.vg.name)
-			code = c.failed("(If you are certain you need pvremove, then confirm by using --force twice.)")
+			c.fail("(If you are certain you need pvremove, then confirm by using --force twice.)")
+			code = c.failed("%s: physical volume label not removed.", path)
 		default:
 			c.s.commit(func() { d.pv = nil })
 			c.say("Labels on physical volume %q successfully wiped.", path)
@@ -190,9 +191,15 @@ func (c *command) pvchange() int {
 	for _, path := range c.args2 {
 		d := c.h.disk(path)
 		if d == nil || d.absent || d.pv == nil {
+			c.say("0 physical volumes changed / 0 physical volumes not changed")
 			return c.failed("Failed to find physical volume %q.", path)
 		}
 		p := d.pv
+		if p.vg == nil && c.has("allocatable") {
+			c.say("0 physical volumes changed / 1 physical volume not changed")
+			c.fail("Allocatability not supported by orphan lvm2 format PV %s", path)
+			return c.failed("Physical volume %s not changed", path)
+		}
 		if p.vg == nil {
 			return c.failed("Can't change tag on Physical Volume %s not in volume group", path)
 		}
@@ -272,6 +279,9 @@ func (c *command) vgreduce() int {
 	}
 	vg, ok := c.vgNamed(c.args2[0])
 	if !ok {
+		for _, path := range c.args2[1:] {
+			c.fail("Failed to find physical volume %q.", path)
+		}
 		return exitFailed
 	}
 	if c.has("removemissing") {
@@ -305,7 +315,7 @@ func (c *command) vgreduce() int {
 // removeMissing drops the missing PVs, with --force the LVs on them too.
 func (c *command) removeMissing(vg *volumeGroup) int {
 	if !vg.partial() {
-		c.fail("Volume group %q is already consistent.", vg.name)
+		c.say("Volume group %q is already consistent.", vg.name)
 		return exitOK
 	}
 	var broken []*logicalVolume
@@ -314,6 +324,7 @@ func (c *command) removeMissing(vg *volumeGroup) int {
 			broken = append(broken, l)
 		}
 	}
+	slices.SortStableFunc(broken, func(a, b *logicalVolume) int { return digit(!a.visible()) - digit(!b.visible()) })
 	if len(broken) > 0 && !c.has("force") {
 		for _, l := range broken {
 			c.fail("WARNING: Partial LV %s needs to be repaired or removed. ", l.name)
@@ -321,7 +332,12 @@ func (c *command) removeMissing(vg *volumeGroup) int {
 		c.fail("There are still partial LVs in VG %s.", vg.name)
 		c.fail("To remove them unconditionally use: vgreduce --removemissing --force.")
 		c.fail("To remove them unconditionally from mirror LVs use: vgreduce --removemissing --mirrorsonly --force.")
-		return c.failed("WARNING: Proceeding to remove empty missing PVs.")
+		c.fail("WARNING: Proceeding to remove empty missing PVs.")
+		c.commit(vg)
+		return exitFailed
+	}
+	if slices.ContainsFunc(broken, func(l *logicalVolume) bool { return l.kind == raid1 }) {
+		return c.unmodelled("--removemissing --force with a raid1 LV that has lost a leg")
 	}
 	broken = slices.DeleteFunc(broken, func(l *logicalVolume) bool { return !l.visible() })
 	if len(broken) > 0 && !c.removeAll(vg, broken) {
@@ -350,6 +366,15 @@ func (c *command) vgremove() int {
 	}
 	vgs, code := c.vgTargets()
 	for _, vg := range vgs {
+		gone := 0
+		for _, p := range vg.pvs {
+			if p.gone() {
+				gone++
+			}
+		}
+		if gone > 0 {
+			c.fail("WARNING: %d physical volumes are currently missing from the system.", gone)
+		}
 		if n := len(vg.lvs); n > 0 {
 			visible := 0
 			for _, l := range vg.lvs {
