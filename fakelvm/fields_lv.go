@@ -8,17 +8,10 @@ import (
 	"strings"
 )
 
-// fields is every field of lvm2 2.03.16's reports in its own order; tests compare
-// it with captured reports. What the fake has nothing of is empty, as lvm prints it.
-var fields = buildFields()
-
-func buildFields() []field {
-	var all []field
-	for _, part := range [][]field{lvFields, lvDeviceFields, lvStatusFields, pvFields, vgFields, segFields, pvsegFields} {
-		all = append(all, part...)
-	}
-	return all
-}
+// fieldTables is every field of lvm2 2.03.16's reports in its own order; tests
+// compare it with captured reports. What the fake has nothing of is empty, as lvm
+// prints it.
+var fieldTables = [][]field{lvFields, lvDeviceFields, lvStatusFields, pvFields, vgFields, segFields, pvsegFields}
 
 // str makes a field of the LV's text; rows without an LV are empty.
 func str(name string, get func(*logicalVolume) string) field {
@@ -30,13 +23,9 @@ func str(name string, get func(*logicalVolume) string) field {
 	}}
 }
 
-// none makes fields that are always empty.
-func none(section string, typ byte, names string) []field {
-	var out []field
-	for _, name := range strings.Fields(names) {
-		out = append(out, field{name: name, section: section, typ: typ, get: func(*Host, row) value { return value{undef: typ != typeString} }})
-	}
-	return out
+// none makes a field that is always empty.
+func none(section string, typ byte, name string) field {
+	return field{name: name, section: section, typ: typ, get: func(*Host, row) value { return value{undef: typ != typeString} }}
 }
 
 // flag makes a binary field.
@@ -244,104 +233,98 @@ func (l *logicalVolume) path() string {
 	return "/dev/" + l.fullName()
 }
 
-var lvFields = concat(
-	[]field{
-		str("lv_uuid", uuidOf), str("lv_name", nameOf),
-		str("lv_full_name", (*logicalVolume).fullName), str("lv_path", (*logicalVolume).path),
-		str("lv_dm_path", func(l *logicalVolume) string { return "/dev/mapper/" + dmName(l.vg.name, l.name) }),
-		str("lv_parent", func(l *logicalVolume) string {
-			if l.parent == nil {
-				return ""
-			}
-			return l.parent.name
-		}),
-		words("lv_layout", (*logicalVolume).layout), words("lv_role", (*logicalVolume).role),
-		flag("lv_initial_image_sync", "initial image sync", func(l *logicalVolume) bool { return l.kind == raid1 && !l.notSynced }),
-		flag("lv_image_synced", "image synced", func(l *logicalVolume) bool { return l.kind == raidImage && l.live() }),
-		flag("lv_merging", "merging", never), flag("lv_converting", "converting", never),
-		str("lv_allocation_policy", func(*logicalVolume) string { return "inherit" }),
-		flag("lv_allocation_locked", "allocation locked", never), flag("lv_fixed_minor", "fixed minor", never),
-		flag("lv_skip_activation", "skip activation", func(l *logicalVolume) bool { return l.skipActivation }),
-		flag("lv_autoactivation", "enabled", func(l *logicalVolume) bool { return !l.noAuto }),
-		str("lv_when_full", func(l *logicalVolume) string {
-			switch {
-			case l.pool == nil:
-				return ""
-			case l.errorWhenFull:
-				return "error"
-			}
-			return "queue"
-		}),
-		str("lv_active", activeWord),
-		flag("lv_active_locally", "active locally", (*logicalVolume).live),
-		flag("lv_active_remotely", "active remotely", never),
-		flag("lv_active_exclusively", "active exclusively", (*logicalVolume).live),
-		str("lv_major", minusOne), str("lv_minor", minusOne),
-		str("lv_read_ahead", func(*logicalVolume) string { return "auto" }),
-		num("lv_size", typeSize, func(l *logicalVolume) (int64, bool) { return l.bytes(), true }),
-		num("lv_metadata_size", typeSize, func(l *logicalVolume) (int64, bool) {
-			if l.pool == nil {
-				return 0, false
-			}
-			return l.pool.meta.bytes(), true
-		}),
-		num("seg_count", typeNumber, func(l *logicalVolume) (int64, bool) { return int64(len(l.segs)), true }),
-		str("origin", func(l *logicalVolume) string { return nameOf(l.origin()) }),
-		str("origin_uuid", func(l *logicalVolume) string { return uuidOf(l.origin()) }),
-		num("origin_size", typeSize, func(l *logicalVolume) (int64, bool) {
-			switch {
-			case l.snap != nil:
-				return l.snap.origin.bytes(), true
-			case len(l.snaps) > 0:
-				return l.bytes(), true
-			}
+var lvFields = []field{
+	str("lv_uuid", uuidOf), str("lv_name", nameOf),
+	str("lv_full_name", (*logicalVolume).fullName), str("lv_path", (*logicalVolume).path),
+	str("lv_dm_path", func(l *logicalVolume) string { return "/dev/mapper/" + dmName(l.vg.name, l.name) }),
+	str("lv_parent", func(l *logicalVolume) string {
+		if l.parent == nil {
+			return ""
+		}
+		return l.parent.name
+	}),
+	words("lv_layout", (*logicalVolume).layout), words("lv_role", (*logicalVolume).role),
+	flag("lv_initial_image_sync", "initial image sync", func(l *logicalVolume) bool { return l.kind == raid1 && !l.notSynced }),
+	flag("lv_image_synced", "image synced", func(l *logicalVolume) bool { return l.kind == raidImage && l.live() }),
+	flag("lv_merging", "merging", never), flag("lv_converting", "converting", never),
+	str("lv_allocation_policy", func(*logicalVolume) string { return "inherit" }),
+	flag("lv_allocation_locked", "allocation locked", never), flag("lv_fixed_minor", "fixed minor", never),
+	flag("lv_skip_activation", "skip activation", func(l *logicalVolume) bool { return l.skipActivation }),
+	flag("lv_autoactivation", "enabled", func(l *logicalVolume) bool { return !l.noAuto }),
+	str("lv_when_full", func(l *logicalVolume) string {
+		switch {
+		case l.pool == nil:
+			return ""
+		case l.errorWhenFull:
+			return "error"
+		}
+		return "queue"
+	}),
+	str("lv_active", activeWord),
+	flag("lv_active_locally", "active locally", (*logicalVolume).live),
+	flag("lv_active_remotely", "active remotely", never),
+	flag("lv_active_exclusively", "active exclusively", (*logicalVolume).live),
+	str("lv_major", minusOne), str("lv_minor", minusOne),
+	str("lv_read_ahead", func(*logicalVolume) string { return "auto" }),
+	num("lv_size", typeSize, func(l *logicalVolume) (int64, bool) { return l.bytes(), true }),
+	num("lv_metadata_size", typeSize, func(l *logicalVolume) (int64, bool) {
+		if l.pool == nil {
 			return 0, false
-		}),
-		words("lv_ancestors", (*logicalVolume).ancestors), words("lv_full_ancestors", (*logicalVolume).ancestors),
-		words("lv_descendants", (*logicalVolume).descendants), words("lv_full_descendants", (*logicalVolume).descendants),
-		str("raid_mismatch_count", func(l *logicalVolume) string { return onLiveRaid(l, "0") }),
-		str("raid_sync_action", func(l *logicalVolume) string { return onLiveRaid(l, "idle") }),
-	},
-	none("lv", typeString, "raid_write_behind raid_min_recovery_rate raid_max_recovery_rate raidintegritymode"),
-	[]field{str("raidintegrityblocksize", minusOne)},
-	none("lv", typeString, "integritymismatches move_pv move_pv_uuid convert_lv convert_lv_uuid mirror_log mirror_log_uuid"),
-	[]field{
-		str("data_lv", func(l *logicalVolume) string { return nameOf(l.dataLV()) }),
-		str("data_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.dataLV()) }),
-		str("metadata_lv", func(l *logicalVolume) string { return nameOf(l.metadataLV()) }),
-		str("metadata_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.metadataLV()) }),
-		str("pool_lv", func(l *logicalVolume) string { return nameOf(l.poolLV()) }),
-		str("pool_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.poolLV()) }),
-		words("lv_tags", func(l *logicalVolume) []string { return sorted(l.tags) }),
-	},
-	none("lv", typeString, "lv_profile lv_lockargs"),
-	[]field{
-		{name: "lv_time", section: "lv", typ: typeTime, get: func(_ *Host, r row) value {
-			if r.lv == nil {
-				return value{}
-			}
-			return value{text: r.lv.created.UTC().Format("2006-01-02 15:04:05 -0700"), num: float64(r.lv.created.Unix())}
-		}},
-	},
+		}
+		return l.pool.meta.bytes(), true
+	}),
+	num("seg_count", typeNumber, func(l *logicalVolume) (int64, bool) { return int64(len(l.segs)), true }),
+	str("origin", func(l *logicalVolume) string { return nameOf(l.origin()) }),
+	str("origin_uuid", func(l *logicalVolume) string { return uuidOf(l.origin()) }),
+	num("origin_size", typeSize, func(l *logicalVolume) (int64, bool) {
+		switch {
+		case l.snap != nil:
+			return l.snap.origin.bytes(), true
+		case len(l.snaps) > 0:
+			return l.bytes(), true
+		}
+		return 0, false
+	}),
+	words("lv_ancestors", (*logicalVolume).ancestors), words("lv_full_ancestors", (*logicalVolume).ancestors),
+	words("lv_descendants", (*logicalVolume).descendants), words("lv_full_descendants", (*logicalVolume).descendants),
+	str("raid_mismatch_count", func(l *logicalVolume) string { return onLiveRaid(l, "0") }),
+	str("raid_sync_action", func(l *logicalVolume) string { return onLiveRaid(l, "idle") }),
+	none("lv", typeString, "raid_write_behind"),
+	none("lv", typeString, "raid_min_recovery_rate"),
+	none("lv", typeString, "raid_max_recovery_rate"),
+	none("lv", typeString, "raidintegritymode"),
+	str("raidintegrityblocksize", minusOne),
+	none("lv", typeString, "integritymismatches"),
+	none("lv", typeString, "move_pv"),
+	none("lv", typeString, "move_pv_uuid"),
+	none("lv", typeString, "convert_lv"),
+	none("lv", typeString, "convert_lv_uuid"),
+	none("lv", typeString, "mirror_log"),
+	none("lv", typeString, "mirror_log_uuid"),
+	str("data_lv", func(l *logicalVolume) string { return nameOf(l.dataLV()) }),
+	str("data_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.dataLV()) }),
+	str("metadata_lv", func(l *logicalVolume) string { return nameOf(l.metadataLV()) }),
+	str("metadata_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.metadataLV()) }),
+	str("pool_lv", func(l *logicalVolume) string { return nameOf(l.poolLV()) }),
+	str("pool_lv_uuid", func(l *logicalVolume) string { return uuidOf(l.poolLV()) }),
+	words("lv_tags", func(l *logicalVolume) []string { return sorted(l.tags) }),
+	none("lv", typeString, "lv_profile"),
+	none("lv", typeString, "lv_lockargs"),
+	{name: "lv_time", section: "lv", typ: typeTime, get: func(_ *Host, r row) value {
+		if r.lv == nil {
+			return value{}
+		}
+		return value{text: r.lv.created.UTC().Format("2006-01-02 15:04:05 -0700"), num: float64(r.lv.created.Unix())}
+	}},
 	none("lv", typeString, "lv_time_removed"),
-	[]field{
-		str("lv_host", func(l *logicalVolume) string { return l.host }),
-		words("lv_modules", (*logicalVolume).modules),
-		flag("lv_historical", "historical", never),
-		str("writecache_block_size", minusOne),
-	},
-)
-
-func never(*logicalVolume) bool       { return false }
-func minusOne(*logicalVolume) string  { return "-1" }
-func concat(parts ...[]field) []field { return append([]field(nil), joinFields(parts)...) }
-
-func joinFields(parts [][]field) (all []field) {
-	for _, p := range parts {
-		all = append(all, p...)
-	}
-	return all
+	str("lv_host", func(l *logicalVolume) string { return l.host }),
+	words("lv_modules", (*logicalVolume).modules),
+	flag("lv_historical", "historical", never),
+	str("writecache_block_size", minusOne),
 }
+
+func never(*logicalVolume) bool      { return false }
+func minusOne(*logicalVolume) string { return "-1" }
 
 func onLiveRaid(l *logicalVolume, word string) string {
 	if l.kind == raid1 && l.live() {
@@ -454,39 +437,52 @@ func syncUse(l *logicalVolume) (part, whole int64) {
 	return 0, 0
 }
 
-var lvStatusFields = concat(
-	[]field{
-		percentField("data_percent", dataUse), percentField("snap_percent", dataUse),
-		percentField("metadata_percent", func(l *logicalVolume) (int64, int64) {
-			if l.pool == nil {
-				return 0, 0
-			}
-			return l.pool.metaBlocks(), l.pool.metaTotal()
-		}),
-		percentField("copy_percent", syncUse), percentField("sync_percent", syncUse),
-	},
-	none("lv", typeString, "cache_total_blocks cache_used_blocks cache_dirty_blocks cache_read_hits cache_read_misses cache_write_hits cache_write_misses kernel_cache_settings kernel_cache_policy kernel_metadata_format"),
-	[]field{
-		str("lv_health_status", health),
-		str("kernel_discards", func(l *logicalVolume) string {
-			if l.pool != nil && l.live() {
-				return "nopassdown"
-			}
-			return ""
-		}),
-		unknownUnless("lv_check_needed", "check needed", func(l *logicalVolume) bool { return l.pool != nil && l.live() }, never),
-		unknownUnless("lv_merge_failed", "merge failed", func(l *logicalVolume) bool { return l.snap != nil && l.live() }, never),
-		unknownUnless("lv_snapshot_invalid", "snapshot invalid", func(l *logicalVolume) bool { return l.snap != nil && l.live() },
-			func(l *logicalVolume) bool { return l.snap.invalid }),
-	},
-	none("lv", typeString, "vdo_operating_mode vdo_compression_state vdo_index_state vdo_used_size vdo_saving_percent writecache_total_blocks writecache_free_blocks writecache_writeback_blocks writecache_error"),
-	[]field{{name: "lv_attr", section: "lv", typ: typeString, get: func(h *Host, r row) value {
+var lvStatusFields = []field{
+	percentField("data_percent", dataUse), percentField("snap_percent", dataUse),
+	percentField("metadata_percent", func(l *logicalVolume) (int64, int64) {
+		if l.pool == nil {
+			return 0, 0
+		}
+		return l.pool.metaBlocks(), l.pool.metaTotal()
+	}),
+	percentField("copy_percent", syncUse), percentField("sync_percent", syncUse),
+	none("lv", typeString, "cache_total_blocks"),
+	none("lv", typeString, "cache_used_blocks"),
+	none("lv", typeString, "cache_dirty_blocks"),
+	none("lv", typeString, "cache_read_hits"),
+	none("lv", typeString, "cache_read_misses"),
+	none("lv", typeString, "cache_write_hits"),
+	none("lv", typeString, "cache_write_misses"),
+	none("lv", typeString, "kernel_cache_settings"),
+	none("lv", typeString, "kernel_cache_policy"),
+	none("lv", typeString, "kernel_metadata_format"),
+	str("lv_health_status", health),
+	str("kernel_discards", func(l *logicalVolume) string {
+		if l.pool != nil && l.live() {
+			return "nopassdown"
+		}
+		return ""
+	}),
+	unknownUnless("lv_check_needed", "check needed", func(l *logicalVolume) bool { return l.pool != nil && l.live() }, never),
+	unknownUnless("lv_merge_failed", "merge failed", func(l *logicalVolume) bool { return l.snap != nil && l.live() }, never),
+	unknownUnless("lv_snapshot_invalid", "snapshot invalid", func(l *logicalVolume) bool { return l.snap != nil && l.live() },
+		func(l *logicalVolume) bool { return l.snap.invalid }),
+	none("lv", typeString, "vdo_operating_mode"),
+	none("lv", typeString, "vdo_compression_state"),
+	none("lv", typeString, "vdo_index_state"),
+	none("lv", typeString, "vdo_used_size"),
+	none("lv", typeString, "vdo_saving_percent"),
+	none("lv", typeString, "writecache_total_blocks"),
+	none("lv", typeString, "writecache_free_blocks"),
+	none("lv", typeString, "writecache_writeback_blocks"),
+	none("lv", typeString, "writecache_error"),
+	{name: "lv_attr", section: "lv", typ: typeString, get: func(h *Host, r row) value {
 		if r.lv == nil {
 			return value{}
 		}
 		return value{text: h.attr(r.lv)}
-	}}},
-)
+	}},
+}
 
 // unknownUnless makes a binary field that only some LVs have.
 func unknownUnless(name, word string, has, get func(*logicalVolume) bool) field {

@@ -80,7 +80,7 @@ func pvUsed(p *physicalVolume) int64 {
 	return p.usedExtents() * p.vg.extent
 }
 
-var pvFields = concat([]field{
+var pvFields = []field{
 	ofPV("pv_fmt", typeString, func(*physicalVolume) value { return text("lvm2") }),
 	ofPV("pv_uuid", typeString, func(p *physicalVolume) value { return text(p.uuid) }),
 	ofPV("dev_size", typeSize, here(func(p *physicalVolume) int64 { return p.disk.size })),
@@ -123,7 +123,9 @@ var pvFields = concat([]field{
 	ofPV("pv_ba_size", typeSize, func(*physicalVolume) value { return formatNumber(0) }),
 	pvFlag("pv_in_use", "used", func(p *physicalVolume) bool { return p.vg != nil }),
 	pvFlag("pv_duplicate", "duplicate", func(*physicalVolume) bool { return false }),
-}, none("pv", typeString, "pv_device_id pv_device_id_type"))
+	none("pv", typeString, "pv_device_id"),
+	none("pv", typeString, "pv_device_id_type"),
+}
 
 func (v *volumeGroup) count(which func(*logicalVolume) bool) value {
 	n := int64(0)
@@ -155,7 +157,7 @@ func (v *volumeGroup) least(get func(*physicalVolume) int64) value {
 	return formatNumber(max(n, 0))
 }
 
-var vgFields = concat([]field{
+var vgFields = []field{
 	ofVG("vg_fmt", typeString, func(*volumeGroup) value { return text("lvm2") }),
 	ofVG("vg_uuid", typeString, func(v *volumeGroup) value { return text(v.uuid) }),
 	ofVG("vg_name", typeString, func(v *volumeGroup) value { return text(v.name) }),
@@ -177,7 +179,8 @@ var vgFields = concat([]field{
 	ofVG("vg_free", typeSize, func(v *volumeGroup) value { _, f := v.extents(); return formatNumber(f * v.extent) }),
 	ofVG("vg_sysid", typeString, func(v *volumeGroup) value { return text(v.systemID) }),
 	ofVG("vg_systemid", typeString, func(v *volumeGroup) value { return text(v.systemID) }),
-}, none("vg", typeString, "vg_lock_type vg_lock_args"), []field{
+	none("vg", typeString, "vg_lock_type"),
+	none("vg", typeString, "vg_lock_args"),
 	ofVG("vg_extent_size", typeSize, func(v *volumeGroup) value { return formatNumber(v.extent) }),
 	ofVG("vg_extent_count", typeNumber, func(v *volumeGroup) value { t, _ := v.extents(); return formatNumber(t) }),
 	ofVG("vg_free_count", typeNumber, func(v *volumeGroup) value { _, f := v.extents(); return formatNumber(f) }),
@@ -191,7 +194,7 @@ var vgFields = concat([]field{
 	}),
 	ofVG("vg_seqno", typeNumber, func(v *volumeGroup) value { return formatNumber(v.seqno) }),
 	ofVG("vg_tags", typeList, func(v *volumeGroup) value { return list(v.tags) }),
-}, none("vg", typeString, "vg_profile"), []field{
+	none("vg", typeString, "vg_profile"),
 	ofVG("vg_mda_count", typeNumber, func(v *volumeGroup) value { return formatNumber(int64(len(v.areas()))) }),
 	ofVG("vg_mda_used_count", typeNumber, func(v *volumeGroup) value { return formatNumber(int64(len(v.areas()))) }),
 	ofVG("vg_mda_free", typeSize, func(v *volumeGroup) value { return v.least((*physicalVolume).mdaFree) }),
@@ -199,7 +202,7 @@ var vgFields = concat([]field{
 		return v.least(func(p *physicalVolume) int64 { return p.area })
 	}),
 	ofVG("vg_mda_copies", typeString, func(*volumeGroup) value { return text("unmanaged") }),
-})
+}
 
 // ofSeg makes a field of the row's segment. An LV without segments has none.
 func ofSeg(name string, typ byte, get func(*logicalVolume, *segment) value) field {
@@ -290,13 +293,15 @@ func when(has bool, v value) value {
 	return v
 }
 
-var segFields = concat([]field{
+var segFields = []field{
 	ofSeg("segtype", typeString, func(l *logicalVolume, s *segment) value { return text(segtype(l, s)) }),
 	ofSeg("stripes", typeNumber, func(l *logicalVolume, s *segment) value { return formatNumber(legs(l, s)) }),
 	ofSeg("data_stripes", typeNumber, func(l *logicalVolume, s *segment) value { return formatNumber(legs(l, s)) }),
-}, none("seg", typeNumber, "reshape_len reshape_len_le"), []field{
+	none("seg", typeNumber, "reshape_len"),
+	none("seg", typeNumber, "reshape_len_le"),
 	ofSeg("data_copies", typeNumber, func(l *logicalVolume, _ *segment) value { return formatNumber(max(1, int64(len(l.images)))) }),
-}, none("seg", typeNumber, "data_offset new_data_offset"), []field{
+	none("seg", typeNumber, "data_offset"),
+	none("seg", typeNumber, "new_data_offset"),
 	ofSeg("parity_chunks", typeNumber, func(l *logicalVolume, _ *segment) value {
 		return when(l.kind == raid1, formatNumber(int64(len(l.images))-1))
 	}),
@@ -330,7 +335,8 @@ var segFields = concat([]field{
 	ofSeg("discards", typeString, func(l *logicalVolume, _ *segment) value {
 		return when(l.pool != nil || l.thin != nil, text("passdown"))
 	}),
-}, none("seg", typeString, "cache_metadata_format cache_mode"), []field{
+	none("seg", typeString, "cache_metadata_format"),
+	none("seg", typeString, "cache_mode"),
 	{name: "zero", section: "seg", typ: typeBinary, word: "zero", get: func(_ *Host, r row) value {
 		switch {
 		case r.lv != nil && r.lv.pool != nil:
@@ -386,7 +392,29 @@ var segFields = concat([]field{
 		}
 		return value{text: strings.Join(d, ","), list: d}
 	}),
-}, none("seg", typeString, "seg_monitor cache_policy cache_settings vdo_compression vdo_deduplication vdo_use_metadata_hints vdo_minimum_io_size vdo_block_map_cache_size vdo_block_map_era_length vdo_use_sparse_index vdo_index_memory_size vdo_slab_size vdo_ack_threads vdo_bio_threads vdo_bio_rotation vdo_cpu_threads vdo_hash_zone_threads vdo_logical_threads vdo_physical_threads vdo_max_discard vdo_write_policy vdo_header_size"))
+	none("seg", typeString, "seg_monitor"),
+	none("seg", typeString, "cache_policy"),
+	none("seg", typeString, "cache_settings"),
+	none("seg", typeString, "vdo_compression"),
+	none("seg", typeString, "vdo_deduplication"),
+	none("seg", typeString, "vdo_use_metadata_hints"),
+	none("seg", typeString, "vdo_minimum_io_size"),
+	none("seg", typeString, "vdo_block_map_cache_size"),
+	none("seg", typeString, "vdo_block_map_era_length"),
+	none("seg", typeString, "vdo_use_sparse_index"),
+	none("seg", typeString, "vdo_index_memory_size"),
+	none("seg", typeString, "vdo_slab_size"),
+	none("seg", typeString, "vdo_ack_threads"),
+	none("seg", typeString, "vdo_bio_threads"),
+	none("seg", typeString, "vdo_bio_rotation"),
+	none("seg", typeString, "vdo_cpu_threads"),
+	none("seg", typeString, "vdo_hash_zone_threads"),
+	none("seg", typeString, "vdo_logical_threads"),
+	none("seg", typeString, "vdo_physical_threads"),
+	none("seg", typeString, "vdo_max_discard"),
+	none("seg", typeString, "vdo_write_policy"),
+	none("seg", typeString, "vdo_header_size"),
+}
 
 var pvsegFields = []field{
 	{name: "pvseg_start", section: "pvseg", typ: typeNumber, get: func(_ *Host, r row) value {

@@ -75,19 +75,22 @@ var fullReports = []string{"vg", "pv", "lv", "pvseg", "seg"}
 // lookField finds a field as a user may name it: without underscores, without the
 // prefix of the report's own section.
 func lookField(name, section string) (field, bool) {
-	want := strings.ReplaceAll(name, "_", "")
-	for _, prefix := range []string{"", section} {
-		for _, f := range fields {
-			if strings.ReplaceAll(f.name, "_", "") == prefix+want {
+	for _, table := range fieldTables {
+		for _, f := range table {
+			if f.name == name {
 				return f, true
 			}
 		}
 	}
-	switch want {
-	case "segtype":
-		return lookField("seg_type_", section)
-	case "lvsegcount", "segcount":
-		return lookField("seg_count", section)
+	want := strings.ReplaceAll(name, "_", "")
+	for _, prefix := range []string{"", section} {
+		for _, table := range fieldTables {
+			for _, f := range table {
+				if strings.ReplaceAll(f.name, "_", "") == prefix+want {
+					return f, true
+				}
+			}
+		}
 	}
 	return field{}, false
 }
@@ -117,9 +120,11 @@ func (c *command) columns(kind reportKind, options []string) (cols []field, ok b
 				section = kind.section
 			}
 			found := false
-			for _, f := range fields {
-				if f.section == section || name == "all" && (section == "lv" && f.section == "vg") {
-					cols, found = append(cols, f), true
+			for _, table := range fieldTables {
+				for _, f := range table {
+					if f.section == section || name == "all" && section == "lv" && f.section == "vg" {
+						cols, found = append(cols, f), true
+					}
 				}
 			}
 			if !found {
