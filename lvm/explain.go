@@ -14,7 +14,8 @@ var errAlready = errors.New("already so")
 // Bytes of metadata text, generously: what an LV and each of its legs is described
 // with (seen: 430 for a linear LV, 1,900 for a raid1 one of two legs, without tags),
 // and the little that any change adds. They decide only whether a command that
-// failed, failed for want of room.
+// failed, failed for want of room. The tags of a raid1 LV are on the metadata of
+// each of its legs as well.
 const (
 	textOfChange = 1024
 	textOfLV     = 1024
@@ -77,7 +78,7 @@ func whyNotCreated(g VolumeGroup, spec Spec) error {
 	if _, ok := g.LogicalVolume(spec.Name); ok {
 		return fmt.Errorf("LV %s/%s %w", g.Name, spec.Name, ErrExists)
 	}
-	if err := whyUnchanged(g, textOfLV+spec.Legs*textOfLeg+tagText(spec.Tags)); err != nil {
+	if err := whyUnchanged(g, textOfLV+spec.Legs*textOfLeg+(1+spec.Legs)*tagText(spec.Tags)); err != nil {
 		return err
 	}
 	if spec.Layout == Thin {

@@ -87,7 +87,11 @@ func (r *recorder) verbs() []string {
 func (f *fixture) raw(args ...string) string {
 	f.t.Helper()
 	stdout, err := f.m.Runner.Run(context.Background(), args...)
-	require.NoError(f.t, err, "lvm %s", strings.Join(args, " "))
+	var exit *lvm.ExitError
+	if errors.As(err, &exit) {
+		require.Failf(f.t, "a command of the suite failed", "lvm %.300s: exit status %d: %.2000s", strings.Join(args, " "), exit.Code, exit.Stderr)
+	}
+	require.NoError(f.t, err)
 	return string(stdout)
 }
 
