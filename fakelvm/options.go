@@ -78,15 +78,17 @@ const resizeOptions = "size/L:size extents/l:ext force/f: resizefs/r:- nofsck/n:
 
 // lookOption finds a command's option by long name or letter.
 func lookOption(command, name string, short byte) (option, bool) {
-	for _, spec := range strings.Fields(commandOptions[command] + " " + commonOptions) {
-		long, kind, _ := strings.Cut(spec, ":")
-		o := option{kind: kind}
-		if i := strings.IndexByte(long, '/'); i >= 0 {
-			o.short, long = long[i+1], long[:i]
-		}
-		o.name = long
-		if name != "" && name == o.name || name == "" && short != 0 && short == o.short {
-			return o, true
+	for _, specs := range []string{commandOptions[command], commonOptions} {
+		for spec := range strings.FieldsSeq(specs) {
+			long, kind, _ := strings.Cut(spec, ":")
+			o := option{kind: kind}
+			if i := strings.IndexByte(long, '/'); i >= 0 {
+				o.short, long = long[i+1], long[:i]
+			}
+			o.name = long
+			if name != "" && name == o.name || name == "" && short != 0 && short == o.short {
+				return o, true
+			}
 		}
 	}
 	return option{}, false

@@ -82,17 +82,30 @@ func lookField(name, section string) (field, bool) {
 			}
 		}
 	}
-	want := strings.ReplaceAll(name, "_", "")
 	for _, prefix := range []string{"", section} {
 		for _, table := range fieldTables {
 			for _, f := range table {
-				if strings.ReplaceAll(f.name, "_", "") == prefix+want {
+				if rest, ok := strings.CutPrefix(f.name, prefix); ok && sameName(rest, name) {
 					return f, true
 				}
 			}
 		}
 	}
 	return field{}, false
+}
+
+// sameName compares two names without their underscores.
+func sameName(a, b string) bool {
+	for {
+		a, b = strings.TrimLeft(a, "_"), strings.TrimLeft(b, "_")
+		if a == "" || b == "" {
+			return a == b
+		}
+		if a[0] != b[0] {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
 }
 
 // columns resolves -o: names, SECTION_all, all, and a leading + or -.
