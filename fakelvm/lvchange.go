@@ -75,7 +75,7 @@ func (c *command) changeActivation(l *logicalVolume, how string) bool {
 		if n := len(l.snap.origin.snaps) - 1; n > 0 {
 			question += " and " + decimal(int64(n)) + " other snapshot(s)"
 		}
-		if !c.ask(question + ". Proceed?") {
+		if c.name == "lvchange" && !c.ask(question+". Proceed?") {
 			c.fail("Logical volume %s not changed.", l.fullName())
 			return false
 		}

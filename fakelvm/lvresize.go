@@ -38,6 +38,10 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	}
 	switch sign {
 	case '+':
+		if _, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of != "" {
+			_, free := vg.extents()
+			n = min(n, free) // a percentage takes what is there
+		}
 		n += l.size
 	case '-':
 		if n >= l.size {

@@ -8,7 +8,8 @@ const (
 	thinChunk    = 64 << 10 // the default chunk of a small pool, bytes
 	thinMetaMin  = 4 << 20  // the smallest metadata LV that lvcreate makes, with 4 MiB extents
 	thinBlock    = 4096     // a block of the pool's metadata
-	thinBaseline = 110      // blocks an empty pool has used of its metadata: seen on kernel 6.1
+	thinBaseline = 8        // blocks an empty pool has used of its metadata: seen on kernel 6.1
+	thinReserve  = 4096     // blocks of its metadata that the kernel keeps back, or a tenth of them if that is less
 	thinPerLeaf  = 252      // mappings in a leaf of the metadata's trees
 )
 
@@ -51,7 +52,7 @@ func (p *thinPoolState) full() bool { return int64(len(p.refs)) >= p.chunks() }
 // 6.1 was seen to use, a tree of mappings for each volume included. A snapshot
 // shares its origin's tree but for what was written since.
 func (p *thinPoolState) metaBlocks() int64 {
-	n := thinBaseline + (p.chunks()+16383)/16384
+	n := thinBaseline + min(thinReserve, p.metaTotal()/10) + (p.chunks()+16383)/16384
 	for _, l := range p.thins {
 		switch t := l.thin; {
 		case t.shares != nil && t.own == 0:

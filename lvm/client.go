@@ -281,15 +281,17 @@ func (c *Client) Remove(ctx context.Context, vg, name string) error {
 }
 
 // Activate makes an LV's device, /dev/VG/NAME; it is no error when it is there.
+// With a thick snapshot come its origin and the origin's other snapshots.
 //
 // ErrInvalid, ErrNotFound, ErrUnavailable.
 func (c *Client) Activate(ctx context.Context, vg, name string) error {
 	return c.setActive(ctx, vg, name, "y")
 }
 
-// Deactivate removes an LV's device; it is no error when there is none.
+// Deactivate removes an LV's device, and those of its thick snapshots; it is no
+// error when there is none. A thick snapshot cannot be deactivated alone.
 //
-// ErrInvalid, ErrNotFound, ErrInUse, ErrUnavailable.
+// ErrInvalid (a thick snapshot too), ErrNotFound, ErrInUse, ErrUnavailable.
 func (c *Client) Deactivate(ctx context.Context, vg, name string) error {
 	return c.setActive(ctx, vg, name, "n")
 }
@@ -299,6 +301,9 @@ func (c *Client) setActive(ctx context.Context, vg, name, value string) error {
 		return fmt.Errorf("activate=%s %s/%s: %w", value, vg, name, err)
 	}
 	args := []string{"lvchange", "--config", config, "--activate", value, "--ignoreactivationskip", vg + "/" + name}
+	if value == "y" {
+		args = append(args, "--yes") // else lvm asks whether the origin of a thick snapshot may come too
+	}
 	if err := c.change(ctx, vg, args); err != nil {
 		return fmt.Errorf("activate=%s %s/%s: %w", value, vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotActivated(g, name) }, vg))
 	}

@@ -201,6 +201,8 @@ func whyNotActivated(g VolumeGroup, name string) error {
 		return fmt.Errorf("LV %s/%s %w", g.Name, name, ErrNotFound)
 	case l.Open:
 		return fmt.Errorf("LV %s/%s %w: its device is open", g.Name, name, ErrInUse)
+	case l.isThickSnapshot() && l.Active:
+		return fmt.Errorf("%w: the thick snapshot %s/%s goes with its origin %s: deactivate that", ErrInvalid, g.Name, name, l.Origin)
 	default:
 		return whyIncomplete(g)
 	}

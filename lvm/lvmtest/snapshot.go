@@ -110,4 +110,16 @@ var snapshotContracts = []contract{
 		require.Equal(f.t, "then", string(f.read(group, "s", 0, 4)))
 		require.Equal(f.t, "now!", string(f.read(group, "a", 0, 4)))
 	}},
+	{"a thick snapshot cannot be deactivated alone: ErrInvalid; activated, it brings its origin", func(f *fixture) {
+		f.origin()
+		require.NoError(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: "a", Name: "s", Size: 8 * mib}))
+		f.unchanged(group, func() {
+			failed(f.t, f.client.Deactivate(context.Background(), group, "s"), lvm.ErrInvalid)
+		})
+		require.NoError(f.t, f.client.Deactivate(context.Background(), group, "a"))
+		require.NoError(f.t, f.client.Activate(context.Background(), group, "s"))
+		for _, n := range []string{"a", "s"} {
+			require.True(f.t, f.lv(group, n).Active)
+		}
+	}},
 }
