@@ -215,8 +215,6 @@ func (c *command) resolve(req *creation, origin, pool string) int {
 		switch {
 		case req.base == nil:
 			return c.failed("Snapshot origin LV %s not found in Volume group %s.", origin, vg.name)
-		case req.base.kind == thickSnapshot:
-			return c.failed("Snapshots of snapshots are not supported.")
 		case req.kind == thinVolume && req.base.kind != thinVolume:
 			return c.failed("Please specify either size or extents with snapshots.")
 		}
@@ -308,7 +306,10 @@ func (c *command) checkName(req *creation) int {
 	if req.name == "" {
 		req.name = req.vg.autoName()
 	}
-	if req.vg.lv(req.name) != nil {
+	if req.vg.lv(req.name) != nil && req.kind == thinPool {
+		return c.failed("Logical volume %s already exists in Volume group %s.", req.name, req.vg.name)
+	}
+	if req.vg.lv(req.name) != nil && req.kind != thickSnapshot { // of that later: see createSnapshot
 		return c.failed("Logical Volume %q already exists in volume group %q", req.name, req.vg.name)
 	}
 	return exitOK
@@ -367,7 +368,7 @@ func (c *command) createLinear(req creation) int {
 		}
 		if rest := req.extents % int64(req.stripes); rest != 0 {
 			up := req.extents + int64(req.stripes) - rest
-			if strings.Contains(c.last("extents"), "%") {
+			if strings.Contains(c.last("extents"), "%") && len(vg.pvs) >= req.stripes {
 				up = req.extents - rest // a share of what is free cannot grow
 				if up == 0 {
 					return c.failed("Calculated size of logical volume is 0 extents. Needs to be larger.")

@@ -67,6 +67,9 @@ func (c *command) remove(l *logicalVolume) bool {
 			c.fail("Logical volume %s not removed.", l.fullName())
 			return false
 		}
+		if c.inUse(l) {
+			return false
+		}
 	}
 	if l.pool != nil && len(l.pool.thins) > 0 {
 		question := "Removing pool " + l.fullName() + " will remove " + decimal(int64(len(l.pool.thins))) + " dependent volume(s). Proceed?"

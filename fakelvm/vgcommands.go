@@ -32,6 +32,9 @@ func (c *command) vgcreate() int {
 	extent := int64(defaultExtent)
 	if c.has("physicalextentsize") {
 		extent, _, _ = parseSize(c.last("physicalextentsize"))
+		if extent == 0 {
+			return c.misused("Physical extent size may not be zero")
+		}
 		if extent < 1024 || extent&(extent-1) != 0 && extent%(128<<10) != 0 {
 			return c.misused("Physical extent size must be power of 2 or multiple of 128 KiB.")
 		}
@@ -188,6 +191,7 @@ func (c *command) pvchange() int {
 	if len(c.args2) == 0 {
 		return c.noSyntax()
 	}
+	unchanged := 0
 	for _, path := range c.args2 {
 		d := c.h.disk(path)
 		if d == nil || d.absent || d.pv == nil {
@@ -207,14 +211,20 @@ func (c *command) pvchange() int {
 		c.onUndo(func() { p.tags, p.blocked = tags, blocked })
 		p.tags = mergeTags(p.tags, c.set["addtag"], c.set["deltag"])
 		if c.has("allocatable") {
-			p.blocked = c.last("allocatable") == "n"
+			if p.blocked == (c.last("allocatable") == "n") {
+				c.say("Physical volume %s not changed", path)
+				unchanged++
+				continue
+			}
+			p.blocked = !p.blocked
 		}
 		if !c.commit(p.vg) {
 			return exitFailed
 		}
 		c.say("Physical volume %q changed", path)
 	}
-	c.say("%d physical volume%s changed / 0 physical volumes not changed", len(c.args2), map[bool]string{true: "s"}[len(c.args2) != 1])
+	plural := func(n int) string { return decimal(int64(n)) + " physical volume" + map[bool]string{true: "s"}[n != 1] }
+	c.say("%s changed / %s not changed", plural(len(c.args2)-unchanged), plural(unchanged))
 	return exitOK
 }
 
@@ -360,6 +370,26 @@ func (c *command) removeMissing(vg *volumeGroup) int {
 	return exitOK
 }
 
+// vgOpen refuses to deactivate a VG of which an LV is open.
+func (c *command) vgOpen(vg *volumeGroup) bool {
+	if !slices.Contains([]string{"n", "en", "ln"}, c.last("activate")) {
+		return false
+	}
+	open := 0
+	for _, l := range vg.lvs {
+		if l.visible() && l.opens > 0 {
+			if open == 0 {
+				c.inUse(l)
+			}
+			open++
+		}
+	}
+	if open > 0 {
+		c.fail("Can't deactivate volume group %q with %d open logical volume(s)", vg.name, open)
+	}
+	return open > 0
+}
+
 func (c *command) vgremove() int {
 	if len(c.args2) == 0 && !c.has("select") {
 		return c.noSyntax()
@@ -446,6 +476,10 @@ func (c *command) vgchange() int {
 				continue
 			}
 			c.say("Volume group %q successfully changed", vg.name)
+		}
+		if c.has("activate") && c.vgOpen(vg) {
+			code = exitFailed
+			continue
 		}
 		if c.has("activate") {
 			active := 0
