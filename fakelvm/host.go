@@ -96,6 +96,13 @@ func (h *Host) AddDisk(d Disk) error {
 	return nil
 }
 
+// HasDisk tells whether there is a disk of that path, present or taken away.
+func (h *Host) HasDisk(path string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.disk(path) != nil
+}
+
 // TakeDisk takes a disk away, as a broken cable does: its PV is missing, what
 // is read or written there fails. ReturnDisk brings it back with its content.
 func (h *Host) TakeDisk(path string) error { return h.setAbsent(path, true) }
