@@ -112,6 +112,8 @@ func (c *command) creation() (req creation, code int) {
 	}
 	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
 		return req, c.misused("Number of stripes (%d) must be between 1 and 128.", n)
+	} else if req.kind == striped && n > 1 && !c.has("stripesize") {
+		c.say("Using default stripesize %s.", humanSize(defaultStripe))
 	}
 	if req.kind == raid1 && c.copies() < 2 {
 		return req, c.misused("--mirrors must be at least 1 with segment type raid1.")
@@ -364,7 +366,6 @@ func (c *command) createLinear(req creation) int {
 		}
 		if req.stripe == 0 {
 			req.stripe = defaultStripe
-			c.say("Using default stripesize %s.", humanSize(defaultStripe))
 		}
 		if rest := req.extents % int64(req.stripes); rest != 0 {
 			up := req.extents + int64(req.stripes) - rest

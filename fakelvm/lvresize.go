@@ -20,6 +20,9 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	} else {
 		var of string
 		n, sign, of, _ = parseExtents(c.last("extents"))
+		if n == 0 && sign != 0 {
+			return 0, c.misused("--extents may not be zero.")
+		}
 		total, free := vg.extents()
 		switch of {
 		case "":

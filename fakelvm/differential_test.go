@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build reallvm
+
+package fakelvm_test
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/lvm/lvmtest"
+)
+
+var (
+	realDisks            = flag.String("lvm.disks", "", "empty disks, by commas; what is on them is lost")
+	differentialCommands = flag.Int("differential.commands", 500, "how many commands the differential test runs")
+	differentialSeed     = flag.Uint64("differential.seed", 0, "seed of the differential test; 0: by the clock")
+	differentialRecord   = flag.String("differential.record", "", "write what the real machine did to this file, and do not stop at a difference")
+)
+
+// TestDifferential does the same random steps on real lvm2 and on the fake and
+// compares what each said and all of LVM after each step.
+func TestDifferential(t *testing.T) {
+	require.NotEmpty(t, *realDisks, "run this through make test-lvm: no -lvm.disks")
+	disks := strings.Split(*realDisks, ",")
+	seed := *differentialSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	again := "make test-lvm ARGS='-run TestDifferential -- -differential.seed=" + decimal(seed) + " -differential.commands=" + decimal(uint64(*differentialCommands)) + "'"
+	t.Logf("seed %d; the same again: %s", seed, again)
+
+	real, err := newSide(lvmtest.RealMachine(t, disks))
+	require.NoError(t, err)
+	fake, err := newFake(disks, deviceSize(t, disks[0]))
+	require.NoError(t, err)
+	t.Cleanup(func() { clean(real) })
+	var record *json.Encoder
+	if *differentialRecord != "" {
+		f, err := os.Create(*differentialRecord)
+		require.NoError(t, err)
+		zipped := gzip.NewWriter(f)
+		defer f.Close()
+		defer zipped.Close()
+		out := bufio.NewWriter(zipped)
+		defer out.Flush()
+		record = json.NewEncoder(out)
+	}
+
+	g := newGenerator(seed, disks)
+	done := map[string]int{}
+	var history []string
+	for i := range *differentialCommands {
+		st := g.step()
+		want := real.run(st)
+		g.look(want.Report)
+		g.done(st, want)
+		history = append(history, st.String())
+		if want.Code == 0 && want.Class == "" {
+			done[st.Do+" succeeded"]++
+		} else {
+			done[st.Do+" failed"]++
+		}
+		if record != nil {
+			require.NoError(t, record.Encode(recorded{st, want}))
+			continue
+		}
+		if d := difference(want, fake.run(st)); d != "" {
+			for _, h := range history[max(0, len(history)-15):] {
+				t.Log(h)
+			}
+			t.Fatalf("step %d of seed %d: the machines differ\n%s\n%s\nagain: %s", i+1, seed, st, d, again)
+		}
+	}
+	t.Logf("%d steps: %v", *differentialCommands, done)
+}
+
+func decimal(n uint64) string {
+	b, _ := json.Marshal(n)
+	return string(b)
+}
+
+func deviceSize(t *testing.T, path string) int64 {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	size, err := f.Seek(0, 2)
+	require.NoError(t, err)
+	return size
+}
+
+// clean leaves nothing on the real machine.
+func clean(real *side) {
+	for _, d := range real.held {
+		_ = d.Close()
+	}
+	for _, show := range real.hidden {
+		_ = show()
+	}
+	for _, vg := range []string{"vga", "vgb"} {
+		real.run(step{Do: "lvm", Args: []string{"vgreduce", "--removemissing", "--force", "--yes", vg}})
+		real.run(step{Do: "lvm", Args: []string{"vgremove", "--yes", "-ff", vg}})
+	}
+	real.run(step{Do: "lvm", Args: append([]string{"pvremove", "--yes", "-ff"}, real.Disks...)})
+}
