@@ -130,6 +130,7 @@ sandbox = %q
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = [%q]
 conf_dir = "/run/cni"
+use_internal_loopback = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
@@ -219,7 +220,7 @@ func (s *nodeSpec) kubelet(ctx context.Context) error {
 		return fmt.Errorf("the API server: %w", err)
 	}
 	return s.keepRunning("kubelet", "--config=/run/kubelet.json", "--kubeconfig="+pki(s.Name+".conf"),
-		"--hostname-override="+s.Name, "--node-ip="+s.IP, "--root-dir=/var/lib/kubelet", "-v=2")
+		"--hostname-override="+s.Name, "--node-ip="+s.IP, "--root-dir=/var/lib/kubelet", "--housekeeping-interval=60s", "-v=2")
 }
 
 // keepRunning starts a program and starts it again when it ends, as systemd does.
@@ -231,6 +232,7 @@ func (s *nodeSpec) keepRunning(name string, args ...string) error {
 	start := func() (*exec.Cmd, error) {
 		cmd := exec.Command(name, args...)
 		cmd.Stdout, cmd.Stderr = log, log
+		cmd.Env = append(os.Environ(), "GOGC=400") // memory is there, time is short
 		return cmd, cmd.Start()
 	}
 	cmd, err := start()

@@ -42,6 +42,9 @@ func main() {
 	var err error
 	if len(os.Args) == 6 && os.Args[1] == insideCommand {
 		err = inside(ctx, os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		if ctx.Err() != nil {
+			err = errTold // the other half knows
+		}
 	} else {
 		err = outside(ctx, os.Args[1:])
 	}
