@@ -284,7 +284,9 @@ func (c *command) sized(req *creation) int {
 	}
 	switch req.kind {
 	case thinPool:
-		n -= 2 * c.poolMeta(vg, n) // its metadata and the spare one
+		if of == "FREE" {
+			n -= 2 * c.poolMeta(vg, n) // its metadata and the spare one
+		}
 	case raid1:
 		n /= int64(c.copies()) // what their metadata takes is not thought of
 	}

@@ -67,18 +67,32 @@ func (c *command) createRaid(req creation) int {
 	return c.place(lvs, l, true)
 }
 
-// poolChunk is the chunk of a new pool and whether it can be one.
-func (c *command) poolChunk() int64 {
+// What lvm's defaults for pools come from: 64 bytes of metadata a chunk; a chunk
+// that keeps the metadata at 128 MiB or below; metadata of at most what the
+// kernel can use.
+const (
+	metaPerChunk  = 64
+	metaEnough    = 128 << 20
+	metaMost      = 33292800 * sectorSize
+	thinMostChunk = metaMost / metaPerChunk
+)
+
+// poolChunk is the chunk of a new pool of n bytes.
+func (c *command) poolChunk(n int64) int64 {
 	if c.has("chunksize") {
-		n, _, _ := parseSize(c.last("chunksize"))
-		return n
+		chunk, _, _ := parseSize(c.last("chunksize"))
+		return chunk
 	}
-	return thinChunk
+	chunk := int64(thinChunk)
+	for n/chunk*metaPerChunk > metaEnough {
+		chunk *= 2
+	}
+	return chunk
 }
 
 // checkChunk refuses a chunk size that device-mapper does not have.
 func (c *command) checkChunk() int {
-	n := c.poolChunk()
+	n := c.poolChunk(0)
 	code := exitOK
 	if n < 64<<10 || n > 1<<30 {
 		c.fail("Thin pool chunk size %s is not in the range 64.00 KiB to 1.00 GiB.", humanSize(n))
@@ -97,21 +111,28 @@ func (c *command) checkChunk() int {
 // poolMeta is how many extents the metadata of a pool of n extents gets: 64
 // bytes a chunk, at least 2 MiB.
 func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
-	size := n * vg.extent / c.poolChunk() * 64
+	size := n * vg.extent / c.poolChunk(n*vg.extent) * metaPerChunk
 	if c.has("poolmetadatasize") {
 		size, _, _ = parseSize(c.last("poolmetadatasize"))
 	}
-	size = min(max(size, 2<<20), 16<<30)
-	return roundUp(size, vg.extent) / vg.extent
+	return roundUp(min(max(size, 2<<20), metaMost), vg.extent) / vg.extent
 }
 
 // createPool makes a thin pool: data, metadata, and for the VG's first pool a
 // spare metadata LV to repair with.
 func (c *command) createPool(req creation) int {
 	vg := req.vg
-	chunk := c.poolChunk()
+	chunk := c.poolChunk(req.extents * vg.extent)
+	if asked, _, _ := parseSize(c.last("poolmetadatasize")); c.has("poolmetadatasize") {
+		if up := roundUp(asked, vg.extent); up != asked {
+			c.say("Rounding up size to full physical extent %s", humanSize(up))
+		}
+		if asked > metaMost {
+			c.say("Reducing pool metadata size %s to maximum usable size %s.", humanSize(asked), humanSize(roundUp(metaMost, vg.extent)))
+		}
+	}
 	meta := c.poolMeta(vg, req.extents)
-	c.say("Thin pool volume with chunk size %s can address at most %s of data.", humanSize(chunk), humanSize(chunk*266338304))
+	c.say("Thin pool volume with chunk size %s can address at most %s of data.", humanSize(chunk), humanSize(chunk*thinMostChunk))
 	var spare *logicalVolume
 	for _, l := range vg.lvs {
 		if l.kind == poolSpare {

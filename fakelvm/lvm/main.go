@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Lvm is the fake machine of package fakelvm as a drop-in `lvm` executable, for
+// Command lvm is the fake machine of package fakelvm as a drop-in `lvm` executable, for
 // programs that can only be tested with a program: shell scripts, a container, a
 // node of kind.
 //
