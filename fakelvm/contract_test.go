@@ -3,32 +3,63 @@
 package fakelvm_test
 
 import (
-	"fmt"
+	"context"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/podlv/podlv/fakelvm"
+	"github.com/podlv/podlv/lvm"
 	"github.com/podlv/podlv/lvm/lvmtest"
 )
+
+var contractDisks = []string{"/dev/fake0", "/dev/fake1", "/dev/fake2"}
 
 // TestContract holds the fake to what real lvm2 does: the same suite runs on it
 // in make test-lvm.
 func TestContract(t *testing.T) {
-	lvmtest.Run(t, func(*testing.T) lvmtest.Machine {
-		disks := []string{"/dev/fake0", "/dev/fake1", "/dev/fake2"}
+	lvmtest.Run(t, func(t *testing.T) lvmtest.Machine {
 		h := fakelvm.New()
-		for _, d := range disks {
-			if err := h.AddDisk(fakelvm.Disk{Path: d, Size: 2 << 30}); err != nil {
-				panic(fmt.Sprint(err))
-			}
+		for _, d := range contractDisks {
+			require.NoError(t, h.AddDisk(fakelvm.Disk{Path: d, Size: 2 << 30}))
 		}
 		return lvmtest.Machine{
 			Runner:     h,
-			Disks:      disks,
+			Disks:      contractDisks,
 			OpenDevice: func(path string) (lvmtest.Device, error) { return h.Open(path) },
 			Features: lvmtest.Features{
 				Striped: true, RAID1: true, Thin: true, Snapshots: true,
 				HideDisk: func(disk string) (func() error, error) {
 					return func() error { return h.ReturnDisk(disk) }, h.TakeDisk(disk)
+				},
+			},
+		}
+	})
+}
+
+// TestContractOfTheExecutable holds the fake lvm program to the same. Its LVs have
+// no devices here: those take root.
+func TestContractOfTheExecutable(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "lvm")
+	out, err := exec.Command("go", "build", "-o", program, "./lvm").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	lvmtest.Run(t, func(t *testing.T) lvmtest.Machine {
+		t.Setenv("FAKELVM_DIR", t.TempDir())
+		t.Setenv("FAKELVM_DISKS", "/dev/fake0=2g,/dev/fake1=2g,/dev/fake2=2g")
+		run := lvm.Exec{Path: program}
+		return lvmtest.Machine{
+			Runner: run,
+			Disks:  contractDisks,
+			Features: lvmtest.Features{
+				Striped: true, RAID1: true, Thin: true, Snapshots: true,
+				HideDisk: func(disk string) (func() error, error) {
+					_, err := run.Run(context.Background(), "fakelvm", "take", disk)
+					return func() error {
+						_, err := run.Run(context.Background(), "fakelvm", "return", disk)
+						return err
+					}, err
 				},
 			},
 		}
