@@ -48,6 +48,9 @@ func (c *command) run(args []string) int {
 	if c.has("version") {
 		return c.version()
 	}
+	if c.name != "version" && c.name != "vgmknodes" {
+		c.duplicates()
+	}
 	switch c.name {
 	case "lvcreate":
 		return c.lvcreate()
@@ -292,9 +295,9 @@ func (c *command) vgNamed(name string) (*volumeGroup, bool) {
 	vgs := c.h.namedVGs(name)
 	if len(vgs) == 1 {
 		vg := vgs[0]
-		if vg.systemID != "" && vg.systemID != c.h.name {
-			c.fail("Cannot access VG %s with system ID %s with %s.", name, vg.systemID, "unknown local system ID")
-			c.fail("Cannot process volume group %s", name)
+		if vg.systemID != "" && !c.has("foreign") {
+			c.foreign(vg)
+			c.foreign(vg) // lvm looks twice
 			return nil, false
 		}
 		c.complainMissing(vg)
@@ -308,6 +311,25 @@ func (c *command) vgNamed(name string) (*volumeGroup, bool) {
 	c.fail("Volume group %q not found", name)
 	c.fail("Cannot process volume group %s", name)
 	return nil, false
+}
+
+// foreign complains of a VG that belongs to another machine: the fake has no
+// system ID, so every VG with one does.
+func (c *command) foreign(vg *volumeGroup) {
+	c.fail("Cannot access VG %s with system ID %s with unknown local system ID.", vg.name, vg.systemID)
+}
+
+// duplicates complains of VGs of one name, as every command does that reads VGs.
+func (c *command) duplicates() {
+	first := map[string]*volumeGroup{}
+	for _, vg := range slices.Backward(c.h.present()) {
+		if other := first[vg.name]; other != nil {
+			c.fail("WARNING: VG name %s is used by VGs %s and %s.", vg.name, other.uuid, vg.uuid)
+			c.fail("Fix duplicate VG names with vgrename uuid, a device filter, or system IDs.")
+			continue
+		}
+		first[vg.name] = vg
+	}
 }
 
 // complainMissing prints once what every command prints that reads a VG with a
@@ -423,10 +445,12 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 	}
 	if len(args) == 0 && selected {
 		for _, vg := range c.h.present() {
-			if vg.systemID == "" || vg.systemID == c.h.name {
-				want(vg).all = true
-				c.complainMissing(vg)
+			if vg.systemID != "" {
+				c.foreign(vg)
+				continue
 			}
+			want(vg).all = true
+			c.complainMissing(vg)
 		}
 	}
 	for _, vg := range order {

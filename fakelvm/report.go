@@ -314,7 +314,8 @@ func (c *command) rows(depth string) (rows []row, code int) {
 	}
 	if len(c.args2) == 0 {
 		for _, vg := range c.h.present() {
-			if vg.systemID != "" && vg.systemID != c.h.name && !c.has("foreign") {
+			if vg.systemID != "" && !c.has("foreign") {
+				c.foreign(vg)
 				continue
 			}
 			c.complainReport(vg)
@@ -494,7 +495,8 @@ func (c *command) pvRows(depth string) (rows []row, code int) {
 		return rows, code
 	}
 	for _, vg := range c.h.present() {
-		if vg.systemID != "" && vg.systemID != c.h.name && !c.has("foreign") {
+		if vg.systemID != "" && !c.has("foreign") {
+			c.foreign(vg)
 			continue
 		}
 		c.complainReport(vg)
@@ -563,7 +565,8 @@ func (c *command) fullreport() int {
 	p := &printer{c: c}
 	p.open()
 	for _, vg := range vgs {
-		if vg.systemID != "" && vg.systemID != c.h.name && !c.has("foreign") {
+		if vg.systemID != "" && !c.has("foreign") {
+			c.foreign(vg)
 			continue
 		}
 		c.complainReport(vg)

@@ -22,6 +22,7 @@ func (c *command) vgcreate() int {
 	for _, vg := range c.h.namedVGs(name) {
 		for _, l := range vg.lvs {
 			if c.h.lvAt("/dev/"+name+"/"+l.name) != nil {
+				c.err.Reset() // lvm looks at /dev before it reads VGs
 				return c.misused("/dev/%s: already exists in filesystem", name)
 			}
 		}
@@ -50,6 +51,10 @@ func (c *command) vgcreate() int {
 		return exitFailed
 	}
 	c.h.vgs = append(c.h.vgs, vg)
+	if vg.systemID != "" {
+		c.say("Volume group %q successfully created with system ID %s", name, vg.systemID)
+		return exitOK
+	}
 	c.say("Volume group %q successfully created", name)
 	return exitOK
 }
@@ -231,6 +236,11 @@ func (c *command) pvchange() int {
 func (c *command) vgextend() int {
 	if len(c.args2) < 2 {
 		return c.noSyntax()
+	}
+	for _, path := range c.args2[1:] {
+		if d := c.h.disk(path); d == nil || d.absent {
+			return c.failed("No device found for %s.", path)
+		}
 	}
 	vg, ok := c.vgNamed(c.args2[0])
 	if !ok {
