@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -92,7 +91,9 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	if data[0] == '{' || data[0] == '[' {
 		return fmt.Errorf("%s: a single value is expected", data)
 	}
-	*t = text(bytes.Trim(data, `"`))
+	if string(data) != "null" { // "key:" without a value is as good as no key
+		*t = text(bytes.Trim(data, `"`))
+	}
 	return nil
 }
 
@@ -290,17 +291,6 @@ func (c *Classes) VolumeGroups() []string {
 		}
 	}
 	return names
-}
-
-// among picks the VGs that the pools are on.
-func (c *Classes) among(groups []lvm.VolumeGroup) []lvm.VolumeGroup {
-	var ours []lvm.VolumeGroup
-	for _, g := range groups {
-		if slices.Contains(c.VolumeGroups(), g.Name) {
-			ours = append(ours, g)
-		}
-	}
-	return ours
 }
 
 // Check compares the configuration with the VGs that the node has. The error

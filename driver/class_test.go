@@ -69,6 +69,11 @@ classes:
 	}
 }
 
+func TestKeyWithoutValueIsNoKey(t *testing.T) {
+	_, err := driver.ParseClasses([]byte("pools:\n- name: ssd\n  volumeGroup: vg0\n  thinPool:\nclasses:\n- name: ssd\n  pool: ssd\n"))
+	require.NoError(t, err, "thinPool is not called null")
+}
+
 func TestClassesAreComparedWithTheNode(t *testing.T) {
 	c, err := driver.ParseClasses([]byte(`
 pools: [{name: ssd, volumeGroup: vg0}, {name: gone, volumeGroup: vg7}, {name: thin, volumeGroup: vg0, thinPool: pool}]

@@ -97,5 +97,11 @@ func (s *ClassSource) read(ctx context.Context, client *lvm.Client) (*Classes, [
 	if err != nil {
 		return nil, nil, err
 	}
-	return fresh, data, ready(ctx, client, fresh)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	groups, err := client.VolumeGroups(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return fresh, data, fresh.Check(groups)
 }

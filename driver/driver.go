@@ -95,11 +95,11 @@ func New(c Config) (*Driver, error) {
 	}
 	d.settle = newSettler(d.client, c.Clock, c.Log)
 	space := &spaceWaiter{lvm: d.client, pods: c.Pods, clock: c.Clock, log: c.Log}
-	d.identity = &identity{version: c.Version, lvm: d.client, classes: c.Classes}
+	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	d.node = &node{
-		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem,
+		name: c.NodeName, filesystem: c.Filesystem,
 		inline: &inline{
-			lvm: d.client, mounts: c.Mounter, filesystem: c.Filesystem, settle: d.settle, space: space,
+			lvm: d.client, classes: c.Classes, places: newPlaces(), mounts: c.Mounter, filesystem: c.Filesystem, settle: d.settle, space: space,
 			events: events{recorder: c.Events, node: c.NodeName}, log: c.Log,
 		},
 	}
@@ -132,14 +132,8 @@ func (d *Driver) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	if err := ready(ctx, d.client, d.config.Classes.Get()); err != nil {
-		// Not fatal: a disk may come late, and what is mounted must stay served.
-		d.config.Log.Error("not ready yet: volumes of the device classes named here cannot be made", "error", err)
-	}
-	if err := d.settle.recover(ctx, d.config.Mounter, d.config.Classes.Get()); err != nil {
-		d.config.Log.Warn("cannot look for volumes that an earlier agent left unsettled", "error", err)
-	}
 	task("serve CSI", func() error { return server.Serve(socket) })
+	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("settle", func() error { d.settle.run(ctx); return nil })
 	task("reap", func() error { d.reaper.run(ctx); return nil })
 	task("device classes", func() error {
@@ -185,11 +179,24 @@ const (
 	stopTime = 20 * time.Second
 )
 
-// stopServer lets calls end, and cancels those that take too long.
+// stopServer lets calls end, cancels those that take too long, and leaves behind
+// those that hang even so: in a tool that waits for a disk.
 func stopServer(server *grpc.Server) {
-	timer := time.AfterFunc(callTime, server.Stop)
-	defer timer.Stop()
-	server.GracefulStop()
+	done := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-time.After(callTime):
+	}
+	go server.Stop()
+	select {
+	case <-done:
+	case <-time.After(callTime):
+	}
 }
 
 // waitForCommands lets lvm commands end that nobody waits for any more: the end
@@ -230,7 +237,7 @@ func (d *Driver) serveHTTP(task func(string, func() error)) (io.Closer, error) {
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 		defer cancel()
-		if err := ready(ctx, d.client, d.config.Classes.Get()); err != nil {
+		if err := d.identity.prober.ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

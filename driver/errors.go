@@ -18,13 +18,15 @@ import (
 
 // What can be wrong with a request, beside what package lvm knows.
 var (
-	errInvalid   = errors.New("invalid")            // can never succeed as it is
+	errInvalid   = errors.New("invalid")                    // can never succeed as it is
 	errRange     = errors.New("out of range")               // a size that can never be had
 	errNotThere  = errors.New("no such volume")             // the volume or its path is not there
 	errDiffers   = errors.New("exists and differs")         // published already, with other attributes
 	errCondition = errors.New("not possible as things are") // somebody has to change something first
 	errBusy      = errors.New("another call is at work on this volume")
-	errUnsettled = errors.New("not undone") // a failed call could not take back what it made
+	// errStays: the volume's LV is there after the call failed, so that somebody has
+	// to unpublish it.
+	errStays = errors.New("the LV stays")
 )
 
 // codeOf is the one place where errors become gRPC codes. The order counts: what
@@ -38,7 +40,7 @@ func codeOf(err error) codes.Code {
 		is   error
 		code codes.Code
 	}{
-		{errUnsettled, codes.Unavailable},
+		{errStays, codes.Unavailable},
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 		{errBusy, codes.Aborted},

@@ -28,7 +28,7 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
 		{errBusy, codes.Aborted},
-		{errUnsettled, codes.Unavailable},
+		{errStays, codes.Unavailable},
 		{lvm.ErrInvalid, codes.InvalidArgument},
 		{lvm.ErrNoSpace, codes.ResourceExhausted},
 		{lvm.ErrMetadataFull, codes.ResourceExhausted},
@@ -43,7 +43,7 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{&lvm.ExitError{Code: 5}, codes.Internal},
 		{errors.New("anything else"), codes.Internal},
 		// Two at once: what is left half-made decides, then who may try again.
-		{fmt.Errorf("%w; %w", lvm.ErrNoSpace, errUnsettled), codes.Unavailable},
+		{fmt.Errorf("%w; %w", lvm.ErrNoSpace, errStays), codes.Unavailable},
 		{fmt.Errorf("%w: %w", errBusy, lvm.ErrInUse), codes.Aborted},
 		{fmt.Errorf("%w: %w", errCondition, lvm.ErrNotFound), codes.FailedPrecondition},
 	} {

@@ -40,9 +40,15 @@ func (c inProcess) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.
 // Settle drops the tag of new volumes now.
 func (d *Driver) Settle(ctx context.Context) { d.settle.flush(ctx) }
 
+// SettleTask is the task that settles until ctx ends.
+func (d *Driver) SettleTask(ctx context.Context) { d.settle.run(ctx) }
+
+// Ready is what /readyz and Probe say.
+func (d *Driver) Ready(ctx context.Context) error { return d.identity.prober.ready(ctx) }
+
 // Recover is what a start does about volumes that an earlier agent left.
 func (d *Driver) Recover(ctx context.Context) error {
-	return d.settle.recover(ctx, d.config.Mounter, d.config.Classes.Get())
+	return d.recover(ctx)
 }
 
 // Reap is one pass of the reaper.

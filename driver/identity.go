@@ -4,12 +4,9 @@ package driver
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/podlv/podlv/lvm"
 )
 
 // Name is the CSI driver's name.
@@ -22,8 +19,7 @@ const TopologyKey = "topology.podlv.dev/node"
 type identity struct {
 	csi.UnimplementedIdentityServer
 	version string
-	lvm     *lvm.Client
-	classes *ClassSource
+	prober  *prober
 }
 
 var _ csi.IdentityServer = &identity{}
@@ -44,20 +40,8 @@ func (s *identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabili
 // the device classes need. It is for readiness; a liveness probe that depends on
 // LVM would restart the agent in the middle of a write.
 func (s *identity) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
-	if err := ready(ctx, s.lvm, s.classes.Get()); err != nil {
+	if err := s.prober.ready(ctx); err != nil {
 		return nil, err
 	}
 	return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
-}
-
-// ready says why the node cannot serve its device classes.
-func ready(ctx context.Context, client *lvm.Client, classes *Classes) error {
-	groups, err := client.VolumeGroups(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: LVM does not answer: %w", errCondition, err)
-	}
-	if err := classes.Check(groups); err != nil {
-		return fmt.Errorf("%w: %w", errCondition, err)
-	}
-	return nil
 }

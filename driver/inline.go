@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/podlv/podlv/lvm"
@@ -19,6 +20,8 @@ const undoTime = 30 * time.Second
 // inline makes and removes inline volumes.
 type inline struct {
 	lvm        *lvm.Client
+	classes    *ClassSource
+	places     *places
 	mounts     Mounter
 	filesystem Filesystem
 	settle     *settler
@@ -29,37 +32,64 @@ type inline struct {
 
 // publish makes q's volume, if it is not there yet, and mounts it at the target.
 func (v *inline) publish(ctx context.Context, q inlineRequest) error {
-	device := devicePath(q.Class.Pool.VolumeGroup, q.ID)
-	d, active, err := v.filesystem.Device(device)
-	if err != nil {
-		return err
-	}
 	mounted, err := v.mountedAt(q.Target)
 	if err != nil {
 		return err
 	}
 	if mounted != nil {
-		return v.republish(q, *mounted, d, active)
+		return v.republish(q, *mounted)
 	}
-	created := false
-	if !active {
-		if created, err = v.create(ctx, q); err != nil {
-			return err
-		}
-	}
-	fresh := created
-	if !created {
-		if fresh, err = v.adopt(ctx, q, device); err != nil {
-			return err
-		}
-	}
-	if err := v.mount(q, device, fresh); err != nil {
-		if created {
-			err = v.undo(ctx, q, err)
-		}
+	// A volume that is there stays in its VG, wherever its class is now.
+	at, there, err := v.places.find(ctx, q.ID)
+	if err != nil {
 		return err
 	}
-	v.settle.add(q.Class.Pool.VolumeGroup, q.ID)
+	if there {
+		return v.bring(ctx, q, at.vg)
+	}
+	if err := q.choose(v.classes.Get()); err != nil {
+		return err
+	}
+	vg := q.Class.Pool.VolumeGroup
+	created, err := v.create(ctx, q)
+	if err != nil {
+		return err
+	}
+	if !created {
+		return v.bring(ctx, q, vg)
+	}
+	if err := v.mount(q, devicePath(vg, q.ID), true); err != nil {
+		return v.undo(ctx, q, err)
+	}
+	v.settle.add(vg, q.ID)
+	return nil
+}
+
+// bring publishes a volume that was there before this call. Whatever goes wrong,
+// its LV stays, and the error must make kubelet unpublish it.
+func (v *inline) bring(ctx context.Context, q inlineRequest, vg string) error {
+	l, err := v.lvm.Lookup(ctx, vg, q.ID)
+	if errors.Is(err, lvm.ErrNotFound) {
+		v.places.forget(q.ID)
+		return fmt.Errorf("%w: volume %s was in VG %s and is not there any more: %w", errCondition, q.ID, vg, err)
+	}
+	if err != nil {
+		return err
+	}
+	if !isInline(l) {
+		return fmt.Errorf("%w: LV %s/%s is not an inline volume of podlv (tags: %s); it is left alone", errCondition, l.VG, l.Name, list(l.Tags))
+	}
+	if err := q.follow(l, v.classes.Get()); err != nil {
+		return err
+	}
+	fresh, err := v.adopt(ctx, q, l)
+	if err == nil {
+		err = v.mount(q, devicePath(vg, q.ID), fresh)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; %w", err, errStays)
+	}
+	v.settle.add(vg, q.ID)
 	return nil
 }
 
@@ -78,24 +108,30 @@ func (v *inline) mountedAt(target string) (*Mount, error) {
 }
 
 // republish answers for a volume that is mounted at its target, as after a
-// restart of kubelet. It runs no command, and changes nothing.
-func (v *inline) republish(q inlineRequest, m Mount, d Device, active bool) error {
-	if _, lv, ok := volumeOf(m); !ok || lv != q.ID {
+// restart of kubelet. It runs no command, and changes nothing. The class does not
+// count: it may have changed, or be gone, since the volume was made.
+func (v *inline) republish(q inlineRequest, m Mount) error {
+	vg, lv, ok := volumeOf(m)
+	if !ok || lv != q.ID {
 		return fmt.Errorf("%w: target path %s is occupied: %s is mounted there", errCondition, q.Target, m.Source)
 	}
-	if !active || m.Number != d.Number {
-		return fmt.Errorf("%w: volume %s is published from another pool than that of class %q, by %s", errDiffers, q.ID, q.Class.Name, m.Source)
-	}
-	if err := sameSize(q, d.Size); err != nil {
+	d, _, err := v.filesystem.Device(devicePath(vg, lv))
+	if err != nil {
 		return err
 	}
-	if m.Type != q.Filesystem.name {
-		return fmt.Errorf("%w: volume %s is published as %s, asked for is %s", errDiffers, q.ID, m.Type, q.Filesystem.name)
+	if at, known := v.places.now(q.ID); known && q.Asked.class != "" && q.Asked.class != at.class {
+		return fmt.Errorf("%w: volume %s was made by class %q, asked for is %q", errDiffers, q.ID, at.class, q.Asked.class)
+	}
+	class, _ := v.classes.Get().Named(q.Asked.class) // its unit, for the rounding
+	if err := q.sameSize(d.Size, class); err != nil {
+		return err
+	}
+	if err := q.sameFilesystem(m.Type); err != nil {
+		return err
 	}
 	if m.ReadOnly != q.ReadOnly {
 		return fmt.Errorf("%w: volume %s is published with readOnly %t, asked for is %t", errDiffers, q.ID, m.ReadOnly, q.ReadOnly)
 	}
-	v.settle.add(q.Class.Pool.VolumeGroup, q.ID)
 	return nil
 }
 
@@ -109,7 +145,12 @@ func (v *inline) create(ctx context.Context, q inlineRequest) (created bool, err
 			tagClass + "=" + q.Class.Name, tagFS + "=" + q.Filesystem.name,
 		},
 	}
+	v.places.set(q.ID, place{spec.VG, q.Class.Name}) // before: an lvcreate may outlive this call
 	err = v.space.create(ctx, q, spec)
+	var hung *lvm.HungError
+	if err != nil && !errors.As(err, &hung) && !errors.Is(err, lvm.ErrExists) {
+		v.places.forget(q.ID)
+	}
 	switch {
 	case err == nil:
 		return true, nil
@@ -128,51 +169,28 @@ func (v *inline) create(ctx context.Context, q inlineRequest) (created bool, err
 // adopt goes on with an LV that was there before this call: one that a publish
 // before it left, or one that is inactive since a reboot. fresh says that there
 // is no filesystem of ours on it, and that there need not be.
-func (v *inline) adopt(ctx context.Context, q inlineRequest, device string) (fresh bool, err error) {
-	l, err := v.lvm.Lookup(ctx, q.Class.Pool.VolumeGroup, q.ID)
-	if err != nil {
-		return false, err
-	}
-	if !isInline(l) {
-		return false, fmt.Errorf("%w: LV %s/%s is not an inline volume of podlv (tags: %s); it is left alone", errCondition, l.VG, l.Name, list(l.Tags))
-	}
-	if err := sameSize(q, l.Size); err != nil {
-		return false, err
-	}
-	if fs, _ := l.TagValue(tagFS); fs != q.Filesystem.name {
-		return false, fmt.Errorf("%w: volume %s was made as %s, asked for is %s", errDiffers, q.ID, fs, q.Filesystem.name)
-	}
+func (v *inline) adopt(ctx context.Context, q inlineRequest, l lvm.LogicalVolume) (fresh bool, err error) {
 	if !l.Active {
 		if err := v.lvm.Activate(ctx, l.VG, l.Name); err != nil {
 			return false, err
 		}
 	}
-	found, err := v.filesystem.Detect(device)
+	device := devicePath(l.VG, l.Name)
+	want := Signature{Type: q.Filesystem.name, UUID: filesystemUUID(q.ID)}
+	found, err := v.filesystem.Detect(device, want.Type)
 	if err != nil {
 		return false, err
 	}
-	want := Signature{Type: q.Filesystem.name, UUID: filesystemUUID(q.ID)}
 	switch {
 	case found == want:
 		return false, nil
 	case l.HasTag(tagNew):
-		// An lvcreate that died before it wiped, or an mkfs that died: whatever
-		// is there, nobody was ever given it.
+		// An lvcreate that died before it wiped, or an mkfs that died.
 		v.log.Info("making the filesystem again", "volume", q.ID, "found", found.Type, "uuid", found.UUID)
 		return true, v.filesystem.Wipe(device)
 	default:
 		return false, fmt.Errorf("%w: volume %s: the filesystem that podlv made on %s is gone: found %s, expected %s; it is not formatted again, because data may be on it. Delete the pod to give the volume up", errCondition, q.ID, device, found.describe(), want.describe())
 	}
-}
-
-// sameSize compares what is there with what is asked for. A striped LV may be
-// larger, by less than a unit in every stripe.
-func sameSize(q inlineRequest, size int64) error {
-	slack := q.Class.Unit * int64(max(q.Class.Legs, 1))
-	if size < q.Size || size >= q.Size+slack {
-		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.ID, lvm.FormatSize(size), lvm.FormatSize(q.Size))
-	}
-	return nil
 }
 
 // mount makes the filesystem, if fresh, and mounts it. What it made of the
@@ -203,31 +221,39 @@ func (v *inline) undo(ctx context.Context, q inlineRequest, failed error) error 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
 	if err := v.lvm.Remove(ctx, q.Class.Pool.VolumeGroup, q.ID); err != nil {
-		return fmt.Errorf("%w; %w: %v", failed, errUnsettled, err)
+		return fmt.Errorf("%w; %w: %v", failed, errStays, err)
 	}
+	v.places.forget(q.ID)
 	v.space.freed()
 	return failed
 }
 
-// unpublish unmounts a volume and removes it. What is not there is done already.
-func (v *inline) unpublish(ctx context.Context, id, target string, groups []string) error {
+// unpublish unmounts a volume and removes it. What is not there is done already;
+// of a volume that no kubelet named, nothing is ours to touch.
+func (v *inline) unpublish(ctx context.Context, id, target string) error {
 	mounts, err := v.mounts.Mounts()
 	if err != nil {
 		return err
 	}
-	if inlineHandle.MatchString(id) {
-		groups, err = v.unmount(id, target, mounts, groups)
-	} else {
-		err = unoccupied(target, mounts)
+	if !inlineHandle.MatchString(id) {
+		return unoccupied(target, mounts)
 	}
+	groups, err := v.unmount(id, target, mounts)
 	if err != nil {
 		return err
 	}
 	if err := v.mounts.RemoveTarget(target); err != nil {
 		return err
 	}
-	if !inlineHandle.MatchString(id) {
-		return nil
+	at, there, err := v.places.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if there && !slices.Contains(groups, at.vg) {
+		groups = append(groups, at.vg)
+	}
+	if len(groups) == 0 {
+		groups = v.classes.Get().VolumeGroups()
 	}
 	for _, vg := range groups {
 		v.settle.drop(vg, id)
@@ -235,6 +261,7 @@ func (v *inline) unpublish(ctx context.Context, id, target string, groups []stri
 			return err
 		}
 	}
+	v.places.forget(id)
 	v.space.freed()
 	return nil
 }
@@ -251,9 +278,8 @@ func unoccupied(target string, mounts []Mount) error {
 }
 
 // unmount takes every mount of the volume away, wherever it is, since a mounted
-// LV cannot be removed. It gives the VGs that the LV can be in: the mounts tell,
-// else any of the node's.
-func (v *inline) unmount(id, target string, mounts []Mount, groups []string) ([]string, error) {
+// LV cannot be removed. It gives the VG that the mounts tell, if there are any.
+func (v *inline) unmount(id, target string, mounts []Mount) (groups []string, err error) {
 	var ours []Mount
 	for _, m := range mounts {
 		if vg, lv, ok := volumeOf(m); ok && lv == id {
@@ -271,12 +297,18 @@ func (v *inline) unmount(id, target string, mounts []Mount, groups []string) ([]
 	return groups, nil
 }
 
-// remove removes the LV from a VG. A VG that is gone or misses a disk must not
-// keep a pod from ending: nothing of the volume is in use any more, and if the
-// VG comes back, the reaper finds the LV.
+// remove removes the LV from a VG. What keeps it from being removed must not keep
+// a pod from ending, if nothing of the volume is in use any more: a VG that is
+// gone or misses a disk, an administrator's snapshot. The reaper finds the LV when
+// that is over.
 func (v *inline) remove(ctx context.Context, vg, id string) error {
 	err := v.lvm.Remove(ctx, vg, id)
 	switch {
+	case err == nil:
+		if _, there, err := v.filesystem.Device(devicePath(vg, id)); err == nil && there {
+			v.log.Warn("the LV is not podlv's, or has a snapshot, and was not removed", "volume", id, "vg", vg)
+		}
+		return nil
 	case errors.Is(err, lvm.ErrNotFound), errors.Is(err, lvm.ErrUnavailable):
 		v.log.Warn("cannot remove the LV now; the reaper will when its VG is whole again", "volume", id, "vg", vg, "error", err)
 		return nil

@@ -179,7 +179,7 @@ classes: [{name: ssd, pool: ssd, default: true}, {name: hdd, pool: hdd}]
 		require.Equal(t, "data of web", n.read(v))
 		require.NoError(t, n.publish(v))
 	}
-	requireCode(t, n.publish(v.with("class", "hdd")), codes.AlreadyExists, "another pool")
+	requireCode(t, n.publish(v.with("class", "hdd")), codes.AlreadyExists, `was made by class "ssd", asked for is "hdd"`)
 	ro := v
 	ro.readOnly = true
 	requireCode(t, n.publish(ro), codes.AlreadyExists, "readOnly false, asked for is true")
@@ -211,7 +211,7 @@ func TestPublishThatCannotTakeBackLooksUnfinished(t *testing.T) {
 	n.host.FailNextStep("format", errors.New("the disk is on fire"))
 	n.host.FailNext("lvremove", lvm.ExitError{Code: 5, Stderr: "  device-mapper: remove ioctl failed: Device or resource busy\n"})
 	_, err := n.node.NodePublishVolume(context.Background(), n.request(v))
-	requireCode(t, err, codes.Unavailable, "the disk is on fire", "not undone", "Device or resource busy")
+	requireCode(t, err, codes.Unavailable, "the disk is on fire", "the LV stays", "Device or resource busy")
 	require.NoError(t, n.unpublish(v), "so kubelet unpublishes")
 	n.gone(v)
 }
@@ -224,7 +224,7 @@ func TestFailingPublishNeverTouchesAnOlderVolume(t *testing.T) {
 	n.restart()
 	uuid := n.uuid(v)
 	n.host.FailNextStep("mount", errors.New("no"))
-	requireCode(t, n.publish(v), codes.Internal)
+	requireCode(t, n.publish(v), codes.Unavailable, "the LV stays") // kubelet must not forget it
 	require.NoError(t, n.publish(v))
 	require.Equal(t, uuid, n.uuid(v), "the very same LV")
 	require.Equal(t, "data of web", n.read(v))
@@ -236,10 +236,10 @@ func TestWhatIsOnTheDeviceDecides(t *testing.T) {
 	n.published(v)
 	require.NoError(t, n.host.Unmount(n.target(v)))
 	require.NoError(t, n.host.Wipe("/dev/vg0/"+v.handle()))
-	requireCode(t, n.publish(v), codes.FailedPrecondition, "is gone: found nothing, expected ext4 with UUID", "not formatted again")
+	requireCode(t, n.publish(v), codes.Unavailable, "is gone: found nothing, expected ext4 with UUID", "not formatted again")
 	require.Equal(t, "data of web", n.read(v))
 	require.NoError(t, n.host.Format("/dev/vg0/"+v.handle(), "ext4", "11111111-2222-5333-8444-555555555555"))
-	requireCode(t, n.publish(v), codes.FailedPrecondition, "found ext4 with UUID 11111111-2222-5333-8444-555555555555")
+	requireCode(t, n.publish(v), codes.Unavailable, "found ext4 with UUID 11111111-2222-5333-8444-555555555555")
 
 	n.lvm("lvchange", "--addtag", "podlv.state=new", "vg0/"+v.handle())
 	require.NoError(t, n.publish(v), "nobody was ever given a volume that is new")

@@ -29,7 +29,7 @@ type Mounter interface {
 	// something in it.
 	MakeTarget(target string) error
 	// RemoveTarget removes target, an empty folder; it is no error when it is not
-	// there.
+	// there. ErrTarget when it is no folder: nothing else is ever removed.
 	RemoveTarget(target string) error
 }
 
@@ -53,8 +53,11 @@ func (n DeviceNumber) String() string { return fmt.Sprintf("%d:%d", n.Major, n.M
 type Filesystem interface {
 	// Device looks at a device. ok is false when there is none of that name.
 	Device(device string) (d Device, ok bool, err error)
-	// Detect says what filesystem, if any, is on device.
-	Detect(device string) (Signature, error)
+	// Detect says what is on device. If a whole filesystem of the expected type is,
+	// that is the answer, whatever else seems to be there: a tenant can write bytes
+	// that look like a RAID's or a disk's. An mkfs that did not finish is nothing of
+	// the expected type.
+	Detect(device, expected string) (Signature, error)
 	// Make makes a filesystem on device, over whatever is on it.
 	Make(device string, format Format) error
 	// Wipe takes the signature of every filesystem off device.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,16 +42,52 @@ func (l *Linux) Mounts() ([]Mount, error) {
 	}
 	list := make([]Mount, 0, len(table))
 	for _, m := range table {
-		line := Mount{Source: m.Source, Target: m.MountPoint, Type: m.FsType, ReadOnly: slices.Contains(m.MountOptions, "ro")}
+		line := Mount{Source: deviceName(m.Source), Target: m.MountPoint, Type: m.FsType, ReadOnly: slices.Contains(m.MountOptions, "ro")}
 		// The table's own number is not the block device's for btrfs.
-		if strings.HasPrefix(m.Source, "/dev/") {
-			if d, ok, err := blockDevice(m.Source); err == nil && ok {
+		if strings.HasPrefix(line.Source, "/dev/") {
+			if d, ok, err := blockDevice(line.Source); err == nil && ok {
 				line.Number = d
 			}
 		}
 		list = append(list, line)
 	}
 	return list, nil
+}
+
+// Shared says whether what is mounted below path is seen by the rest of the
+// machine: in a container it is only with mount propagation Bidirectional.
+func Shared(path string) (bool, error) {
+	table, err := mount.ParseMountInfo("/proc/self/mountinfo")
+	if err != nil {
+		return false, fmt.Errorf("read the mount table: %w", err)
+	}
+	path, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return false, err
+	}
+	shared, longest := false, -1
+	for _, m := range table {
+		below := path == m.MountPoint || strings.HasPrefix(path, strings.TrimSuffix(m.MountPoint, "/")+"/")
+		if below && len(m.MountPoint) >= longest {
+			longest = len(m.MountPoint)
+			shared = slices.ContainsFunc(m.OptionalFields, func(f string) bool { return strings.HasPrefix(f, "shared:") })
+		}
+	}
+	return shared, nil
+}
+
+// deviceName is the name by which LVM knows a mount's source. btrfs prints the
+// name that it learned last, which after a scan by udev is the kernel's, /dev/dm-5.
+func deviceName(source string) string {
+	dm, ok := strings.CutPrefix(source, "/dev/dm-")
+	if !ok {
+		return source
+	}
+	name, err := os.ReadFile("/sys/block/dm-" + dm + "/dm/name")
+	if err != nil {
+		return source
+	}
+	return "/dev/mapper/" + strings.TrimSpace(string(name))
 }
 
 // Mount implements Mounter.
@@ -92,10 +129,15 @@ func (l *Linux) MakeTarget(target string) error {
 
 // RemoveTarget implements Mounter.
 func (l *Linux) RemoveTarget(target string) error {
-	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("target path: %w", err)
+	err := unix.Rmdir(target)
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %s is not a folder; it is left alone", ErrTarget, target)
+	default:
+		return fmt.Errorf("remove target path %s: %w", target, err)
 	}
-	return nil
 }
 
 // Device implements Filesystem.
@@ -139,8 +181,40 @@ const (
 
 // Detect implements Filesystem with blkid's low-level probing, which reads the
 // device and no cache.
-func (l *Linux) Detect(device string) (Signature, error) {
-	out, err := run("blkid", "-p", "-s", "TYPE", "-s", "UUID", "-s", "PTTYPE", "-o", "export", device)
+func (l *Linux) Detect(device, expected string) (Signature, error) {
+	s, err := probe(device, "-n", expected)
+	if err != nil || s.Type != expected {
+		s, err = probe(device)
+	}
+	if err == nil && s.Type == "xfs" {
+		return wholeXFS(device, s)
+	}
+	return s, err
+}
+
+// wholeXFS tells an xfs from one whose mkfs died: that one has a superblock, and
+// the UUID, but a flag in it that makes the kernel refuse it (xfs_dsb.sb_inprogress).
+func wholeXFS(device string, s Signature) (Signature, error) {
+	const inProgress = 126
+	f, err := os.Open(device)
+	if err != nil {
+		return Signature{}, fmt.Errorf("device: %w", err)
+	}
+	defer f.Close()
+	flag := make([]byte, 1)
+	if _, err := f.ReadAt(flag, inProgress); err != nil {
+		return Signature{}, fmt.Errorf("read device: %w", err)
+	}
+	if flag[0] != 0 {
+		s.Type = "xfs that mkfs did not finish"
+	}
+	return s, nil
+}
+
+// probe is one run of blkid.
+func probe(device string, options ...string) (Signature, error) {
+	args := append([]string{"-p", "-s", "TYPE", "-s", "UUID", "-s", "PTTYPE", "-o", "export"}, options...)
+	out, err := run("blkid", append(args, device)...)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		switch exit.ExitCode() {
@@ -169,7 +243,7 @@ func (l *Linux) Detect(device string) (Signature, error) {
 	return s, nil
 }
 
-// readable reads a device's first and last sectors.
+// readable reads the start of a device, where every signature but a RAID's is.
 func readable(device string) error {
 	f, err := os.Open(device)
 	if err != nil {
@@ -212,9 +286,10 @@ func mkfsArgs(format Format) ([]string, error) {
 	return append(args, format.Options...), nil
 }
 
-// Wipe implements Filesystem.
+// Wipe implements Filesystem. Without --force wipefs opens the device exclusively,
+// and so refuses one that is mounted.
 func (l *Linux) Wipe(device string) error {
-	_, err := run("wipefs", "--all", "--force", "--quiet", device)
+	_, err := run("wipefs", "--all", "--quiet", device)
 	return err
 }
 

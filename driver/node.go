@@ -13,7 +13,6 @@ import (
 type node struct {
 	csi.UnimplementedNodeServer
 	name       string
-	classes    *ClassSource
 	inline     *inline
 	filesystem Filesystem
 	locks      volumeLocks
@@ -40,7 +39,7 @@ func (s *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeG
 }
 
 func (s *node) NodePublishVolume(ctx context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
-	q, err := decodeInline(r, s.classes.Get())
+	q, err := decodeInline(r)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +64,7 @@ func (s *node) NodeUnpublishVolume(ctx context.Context, r *csi.NodeUnpublishVolu
 		return nil, err
 	}
 	defer release()
-	if err := s.inline.unpublish(ctx, id, target, s.classes.Get().VolumeGroups()); err != nil {
+	if err := s.inline.unpublish(ctx, id, target); err != nil {
 		return nil, fmt.Errorf("unpublish: %w", err)
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil

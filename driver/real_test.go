@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -234,7 +235,7 @@ func TestRealVolumeLivesAndGoes(t *testing.T) {
 
 func TestRealReadOnlyAndOptions(t *testing.T) {
 	n := newRealNode(t).start()
-	v := newVolume("ro", "64Mi").with("mount-options", "noatime,nodev").with("mkfs-options", "journal=false,bytes-per-inode=65536")
+	v := newVolume("ro", "64Mi").with("mount-options", "noatime,nodev").with("mkfs-options", "inode-size=512,bytes-per-inode=65536")
 	v.readOnly = true
 	require.NoError(t, n.publish(v))
 	require.ErrorIs(t, os.WriteFile(filepath.Join(n.target(v), "x"), nil, 0o600), syscall.EROFS)
@@ -243,7 +244,7 @@ func TestRealReadOnlyAndOptions(t *testing.T) {
 	require.Contains(t, string(table), n.target(v)+" ro,nodev,noatime")
 	features, err := exec.Command("dumpe2fs", "-h", "/dev/vg0/"+v.handle()).Output()
 	require.NoError(t, err)
-	require.NotContains(t, string(features), "has_journal")
+	require.Regexp(t, `Inode size:\s+512`, string(features))
 	require.NoError(t, n.publish(v))
 	v.readOnly = false
 	requireCode(t, n.publish(v), codes.AlreadyExists, "readOnly")
@@ -267,12 +268,66 @@ func TestRealWipedSuperblockIsRefused(t *testing.T) {
 			require.NoError(t, err, "%s", out)
 			before := digest(t, device)
 
-			requireCode(t, n.publish(v), codes.FailedPrecondition, "is gone: found nothing", "not formatted")
+			requireCode(t, n.publish(v), codes.Unavailable, "is gone: found nothing", "not formatted")
 			require.Equal(t, before, digest(t, device), "the refused publish wrote to the device")
 			require.NoError(t, n.unpublish(v))
 			n.gone(v)
 		})
 	}
+}
+
+// A tenant can write bytes that look like something else: they must not outvote
+// the volume's own superblock.
+func TestRealTenantsBytesDoNotOutvoteTheSuperblock(t *testing.T) {
+	n := newRealNode(t).start()
+	v := newVolume("image", "64Mi")
+	device := "/dev/vg0/" + v.handle()
+	require.NoError(t, n.publish(v))
+	n.write(v, "precious")
+	n.settled(v)
+	require.NoError(t, unix.Unmount(n.target(v), 0))
+	// A RAID superblock (md 1.0) where a file with a disk's image may put one.
+	const offset = 64<<20 - 8192
+	block := make([]byte, 256)
+	binary.LittleEndian.PutUint32(block[0:], 0xa92b4efc)
+	binary.LittleEndian.PutUint32(block[4:], 1)
+	binary.LittleEndian.PutUint64(block[144:], offset/512)
+	f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(block, offset)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	out, err := exec.Command("blkid", "-p", device).CombinedOutput()
+	require.Contains(t, string(out), "linux_raid_member", "%v: blkid by itself is fooled", err)
+
+	require.NoError(t, n.publish(v))
+	require.Equal(t, "precious", n.read(v))
+	require.NoError(t, n.unpublish(v))
+}
+
+// mkfs.xfs writes the superblock, UUID and all, early, with a flag that it takes
+// away last. The kernel refuses such a filesystem, for ever.
+func TestRealHalfMadeXFS(t *testing.T) {
+	n := newRealNode(t).start()
+	v := newVolume("half", "300Mi").fs("xfs")
+	device := "/dev/vg0/" + v.handle()
+	half := func() {
+		t.Helper()
+		require.NoError(t, unix.Unmount(n.target(v), 0))
+		f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{1}, 126)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	require.NoError(t, n.publish(v))
+	n.settled(v)
+	half()
+	requireCode(t, n.publish(v), codes.Unavailable, "found xfs that mkfs did not finish")
+	n.lvm("lvchange", "--addtag", "podlv.state=new", "vg0/"+v.handle())
+	require.NoError(t, n.publish(v), "nobody was given it: it is made again")
+	n.write(v, "works")
+	require.NoError(t, n.unpublish(v))
 }
 
 // An lvcreate that died between its commit and the wiping may have left somebody

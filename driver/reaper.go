@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -112,7 +113,7 @@ func (r *reaper) pass(ctx context.Context) error {
 		return err
 	}
 	seen := map[string]int{}
-	for _, g := range r.classes.Get().among(groups) {
+	for _, g := range groups {
 		orphans := 0
 		for _, l := range g.LogicalVolumes {
 			why := r.orphan(l, alive, mounted)
@@ -123,7 +124,9 @@ func (r *reaper) pass(ctx context.Context) error {
 			seen[l.UUID] = r.seen[l.UUID] + 1
 			r.act(ctx, l, seen[l.UUID], why)
 		}
-		r.metrics.orphans.WithLabelValues(g.Name).Set(float64(orphans))
+		if orphans > 0 || slices.Contains(r.classes.Get().VolumeGroups(), g.Name) {
+			r.metrics.orphans.WithLabelValues(g.Name).Set(float64(orphans))
+		}
 	}
 	r.seen = seen
 	return nil
@@ -148,6 +151,12 @@ func (r *reaper) orphan(l lvm.LogicalVolume, alive map[string]bool, mounted map[
 // act reports an orphan, and removes it when it was seen often enough.
 func (r *reaper) act(ctx context.Context, l lvm.LogicalVolume, passes int, why string) {
 	log := r.log.With("volume", l.Name, "vg", l.VG, "size", l.Size, "why", why, "pass", passes)
+	// A VG that is in no pool may be another machine's, such as a virtual machine's
+	// that runs here: its pods are not this node's.
+	if !slices.Contains(r.classes.Get().VolumeGroups(), l.VG) {
+		log.Warn("orphan: reported, never removed, because its VG is in no pool of this node")
+		return
+	}
 	if r.config.DryRun || passes < r.config.Passes {
 		log.Info("orphan: reported, not removed")
 		return

@@ -3,9 +3,11 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -30,6 +32,13 @@ const (
 	keyPodUID       = keyPrefix + "pod.uid"
 )
 
+// kubeletKeys are those that kubelet adds. Others with its prefix would be a
+// user's mistake: "csi.storage.k8s.io/fstype" is a StorageClass's, not a pod's.
+var kubeletKeys = []string{
+	keyEphemeral, keyPodName, keyPodNamespace, keyPodUID,
+	keyPrefix + "serviceAccount.name", keyPrefix + "serviceAccount.tokens",
+}
+
 // inlineHandle is what kubelet makes of a pod's UID and a volume's name
 // (kubernetes 1.36, pkg/volume/csi/csi_mounter.go, makeVolumeHandle). It is the
 // LV's name, too.
@@ -41,23 +50,34 @@ type podRef struct{ Namespace, Name, UID string }
 // tag is the pod as an LV carries it.
 func (p podRef) tag() string { return tagPod + "=" + p.Namespace + "/" + p.Name + "/" + p.UID }
 
-// inlineRequest is a NodePublishVolume for an inline volume, checked.
+// inlineRequest is a NodePublishVolume for an inline volume, checked as far as a
+// request can be by itself. What was asked for is kept apart from what the class
+// adds to it: a class may change while its volumes live.
 type inlineRequest struct {
-	ID           string
-	Target       string
+	ID       string
+	Target   string
+	Pod      podRef
+	ReadOnly bool
+	Asked    asked
+
+	// Of a new volume from choose, of one that is there from follow.
 	Class        Class
-	Size         int64 // bytes, a multiple of the class's unit
+	Size         int64 // bytes, a multiple of the class's unit; new volumes only
 	Filesystem   filesystem
 	MountOptions []string // without "ro"
 	MkfsOptions  []string
-	ReadOnly     bool
-	Pod          podRef
+}
+
+// asked is what the pod spec says; empty or 0 where it says nothing.
+type asked struct {
+	class, fsType, mountOptions, mkfsOptions, sizeText string
+	size                                               int64
 }
 
 // decodeInline checks a request. Its errors name the field, the value and what
 // is allowed.
-func decodeInline(r *csi.NodePublishVolumeRequest, classes *Classes) (inlineRequest, error) {
-	var q inlineRequest
+func decodeInline(r *csi.NodePublishVolumeRequest) (inlineRequest, error) {
+	q := inlineRequest{ReadOnly: r.GetReadonly()}
 	var err error
 	if q.ID, q.Target, err = decodeTarget(r.GetVolumeId(), r.GetTargetPath()); err != nil {
 		return q, err
@@ -79,17 +99,65 @@ func decodeInline(r *csi.NodePublishVolumeRequest, classes *Classes) (inlineRequ
 	if err := knownAttributes(c); err != nil {
 		return q, err
 	}
-	if q.Class, err = classes.Named(c[attributeClass]); err != nil {
-		return q, err
+	flags := r.GetVolumeCapability().GetMount().GetMountFlags()
+	q.Asked = asked{
+		class: c[attributeClass], fsType: fsType, mkfsOptions: c[attributeMkfsOptions], sizeText: c[attributeSize],
+		mountOptions: strings.Join(append([]string{c[attributeMountOptions]}, flags...), ","),
 	}
-	if err := q.decodeFilesystem(fsType, c, r.GetVolumeCapability().GetMount().GetMountFlags()); err != nil {
-		return q, err
+	if q.Asked.sizeText != "" {
+		if q.Asked.size, err = parseSize(q.Asked.sizeText); err != nil {
+			return q, fmt.Errorf("volumeAttributes[%s]: %w", attributeSize, err)
+		}
 	}
-	if err := q.decodeSize(c[attributeSize]); err != nil {
-		return q, err
-	}
-	q.ReadOnly = r.GetReadonly()
 	return q, nil
+}
+
+// choose decides what a new volume is to be.
+func (q *inlineRequest) choose(classes *Classes) error {
+	var err error
+	if q.Class, err = classes.Named(q.Asked.class); err != nil {
+		return err
+	}
+	if err := q.decodeFilesystem(cmp.Or(q.Asked.fsType, q.Class.Filesystem)); err != nil {
+		return err
+	}
+	return q.decodeSize()
+}
+
+// follow takes what was not asked for from a volume that is there, and compares
+// the rest with it.
+func (q *inlineRequest) follow(l lvm.LogicalVolume, classes *Classes) error {
+	made, _ := l.TagValue(tagFS)
+	class, _ := l.TagValue(tagClass)
+	if q.Asked.class != "" && q.Asked.class != class {
+		return fmt.Errorf("%w: volume %s was made by class %q, asked for is %q", errDiffers, q.ID, class, q.Asked.class)
+	}
+	if err := q.sameFilesystem(made); err != nil {
+		return err
+	}
+	// A class that is gone has no options to add, and no unit.
+	q.Class, _ = classes.Named(class)
+	if err := q.decodeFilesystem(made); err != nil {
+		return err
+	}
+	return q.sameSize(l.Size, q.Class)
+}
+
+func (q *inlineRequest) sameFilesystem(made string) error {
+	if q.Asked.fsType != "" && q.Asked.fsType != made {
+		return fmt.Errorf("%w: volume %s is %s, asked for is %s", errDiffers, q.ID, made, q.Asked.fsType)
+	}
+	return nil
+}
+
+// sameSize compares an LV's size with what was asked for. It may be larger by the
+// rounding: less than a unit in every stripe.
+func (q *inlineRequest) sameSize(size int64, class Class) error {
+	slack := max(class.Unit, defaultUnit) * int64(max(class.Legs, 1))
+	if q.Asked.size != 0 && (size < q.Asked.size || size-q.Asked.size >= slack) {
+		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.ID, lvm.FormatSize(size), lvm.FormatSize(q.Asked.size))
+	}
+	return nil
 }
 
 func decodeTarget(id, target string) (string, string, error) {
@@ -145,7 +213,7 @@ func knownAttributes(c map[string]string) error {
 	allowed := []string{attributeClass, attributeMkfsOptions, attributeMountOptions, attributeSize}
 	var unknown []string
 	for k := range c {
-		if strings.HasPrefix(k, keyPrefix) {
+		if slices.Contains(kubeletKeys, k) {
 			continue
 		}
 		if i := sort.SearchStrings(allowed, k); i == len(allowed) || allowed[i] != k {
@@ -159,20 +227,17 @@ func knownAttributes(c map[string]string) error {
 	return nil
 }
 
-func (q *inlineRequest) decodeFilesystem(fsType string, c map[string]string, flags []string) error {
-	if fsType == "" {
-		fsType = q.Class.Filesystem
-	}
-	fs, err := filesystemNamed(fsType)
+func (q *inlineRequest) decodeFilesystem(name string) error {
+	fs, err := filesystemNamed(name)
 	if err != nil {
 		return fmt.Errorf("fsType: %w", err)
 	}
 	q.Filesystem = fs
-	mount, err := fs.mountOptions(strings.Join(append([]string{c[attributeMountOptions]}, flags...), ","))
+	mount, err := fs.mountOptions(q.Asked.mountOptions)
 	if err != nil {
 		return fmt.Errorf("volumeAttributes[%s]: %w", attributeMountOptions, err)
 	}
-	mkfs, err := fs.mkfsOptions(c[attributeMkfsOptions])
+	mkfs, err := fs.mkfsOptions(q.Asked.mkfsOptions)
 	if err != nil {
 		return fmt.Errorf("volumeAttributes[%s]: %w", attributeMkfsOptions, err)
 	}
@@ -186,23 +251,20 @@ func (q *inlineRequest) decodeFilesystem(fsType string, c map[string]string, fla
 	return nil
 }
 
-func (q *inlineRequest) decodeSize(text string) error {
-	size := q.Class.DefaultSize
-	if text == "" && size == 0 {
-		return fmt.Errorf("%w: volumeAttributes[%s] is missing and class %q has no default size; write a quantity such as 10Gi", errInvalid, attributeSize, q.Class.Name)
+func (q *inlineRequest) decodeSize() error {
+	size, from := q.Asked.size, fmt.Sprintf("volumeAttributes[%s]: %q", attributeSize, q.Asked.sizeText)
+	if size == 0 {
+		size, from = q.Class.DefaultSize, fmt.Sprintf("class %q: the default size, %s,", q.Class.Name, lvm.FormatSize(q.Class.DefaultSize))
 	}
-	if text != "" {
-		var err error
-		if size, err = parseSize(text); err != nil {
-			return fmt.Errorf("volumeAttributes[%s]: %w", attributeSize, err)
-		}
+	if size == 0 {
+		return fmt.Errorf("%w: volumeAttributes[%s] is missing and class %q has no default size; write a quantity such as 10Gi", errInvalid, attributeSize, q.Class.Name)
 	}
 	size, err := lvm.RoundUp(size, q.Class.Unit)
 	if err != nil {
-		return fmt.Errorf("volumeAttributes[%s]: %w", attributeSize, err)
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	if size < q.Filesystem.minimum {
-		return fmt.Errorf("%w: volumeAttributes[%s]: %q is too small: %s needs at least %s", errRange, attributeSize, text, q.Filesystem.name, lvm.FormatSize(q.Filesystem.minimum))
+		return fmt.Errorf("%w: %s is too small: %s needs at least %s", errRange, from, q.Filesystem.name, lvm.FormatSize(q.Filesystem.minimum))
 	}
 	q.Size = size
 	return nil

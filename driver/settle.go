@@ -13,63 +13,55 @@ import (
 	"github.com/podlv/podlv/lvm"
 )
 
-// settleDelay is how long published volumes wait for others, so that one lvchange
-// serves all that are published in a burst; settleLimit is how long a steady
-// stream of others can put it off.
 const (
+	// settleDelay is how long published volumes wait for others, so that one
+	// lvchange serves all that are published in a burst; settleLimit is how long a
+	// steady stream of others can put it off.
 	settleDelay = 500 * time.Millisecond
 	settleLimit = 5 * time.Second
+	// settleTime is how long one lvchange is waited for, settleRetry how long after
+	// a failure it is tried again.
+	settleTime  = 30 * time.Second
+	settleRetry = 10 * time.Second
 )
 
-// settler takes podlv.state=new off volumes that were published. Nothing waits
+// settler takes podlv.state=new off volumes that were published. No call waits
 // for it: until it is done, the filesystem's UUID says that the volume is whole.
+// But a volume whose tag stays may be formatted again, so it does not give up.
 type settler struct {
 	lvm   *lvm.Client
 	clock clock.Clock
 	log   *slog.Logger
+	wake  chan struct{}
 
 	mu      sync.Mutex
-	pending map[string]map[string]bool // VG → volumes
-	wake    chan struct{}
+	pending map[string]map[string]int // VG → volume → which add put it there
+	adds    int
+	busy    map[string]bool // VGs whose lvchange runs
 }
 
 func newSettler(client *lvm.Client, c clock.Clock, log *slog.Logger) *settler {
-	return &settler{lvm: client, clock: c, log: log, pending: map[string]map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &settler{lvm: client, clock: c, log: log, pending: map[string]map[string]int{}, busy: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // add puts a volume on the list.
 func (s *settler) add(vg, id string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pending[vg] == nil {
-		s.pending[vg] = map[string]bool{}
+		s.pending[vg] = map[string]int{}
 	}
-	s.pending[vg][id] = true
+	s.adds++
+	s.pending[vg][id] = s.adds
+	s.mu.Unlock()
+	s.again()
+}
+
+// again wakes the task.
+func (s *settler) again() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// recover finds the volumes that were published when an agent died before it had
-// dropped their tag.
-func (s *settler) recover(ctx context.Context, mounts Mounter, classes *Classes) error {
-	groups, err := s.lvm.VolumeGroups(ctx)
-	if err != nil {
-		return err
-	}
-	mounted, err := mountedVolumes(mounts)
-	if err != nil {
-		return err
-	}
-	for _, g := range classes.among(groups) {
-		for _, l := range g.LogicalVolumes {
-			if isInline(l) && l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
-				s.add(l.VG, l.Name)
-			}
-		}
-	}
-	return nil
 }
 
 // drop takes a volume that is being removed off the list.
@@ -79,33 +71,30 @@ func (s *settler) drop(vg, id string) {
 	delete(s.pending[vg], id)
 }
 
-// take empties the list.
-func (s *settler) take() map[string][]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := map[string][]string{}
-	for vg, ids := range s.pending {
-		for id := range ids {
-			taken[vg] = append(taken[vg], id)
-		}
-	}
-	s.pending = map[string]map[string]bool{}
-	return taken
-}
-
 // run settles until ctx ends, and once more then.
 func (s *settler) run(ctx context.Context) {
+	var flushes sync.WaitGroup
+	defer flushes.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+			defer cancel()
 			s.flush(last)
-			cancel()
 			return
 		case <-s.wake:
 		}
 		s.linger(ctx)
-		s.flush(ctx)
+		// A VG that hangs must not keep the others waiting.
+		flushes.Go(func() {
+			if !s.flush(ctx) {
+				select {
+				case <-ctx.Done():
+				case <-s.clock.After(settleRetry):
+					s.again()
+				}
+			}
+		})
 	}
 }
 
@@ -125,20 +114,70 @@ func (s *settler) linger(ctx context.Context) {
 	}
 }
 
-// flush runs one lvchange for each VG. What fails is tried again with the next
-// volume, and after a restart.
-func (s *settler) flush(ctx context.Context) {
+// flush runs one lvchange for each VG, and says whether all is done. What fails
+// stays on the list.
+func (s *settler) flush(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	var work sync.WaitGroup
+	var mu sync.Mutex
+	done := true
 	for vg, ids := range s.take() {
-		if err := s.lvm.Tag(ctx, vg, nil, []string{tagNew}, ids...); err != nil {
-			s.log.Warn("cannot drop the tag of new volumes yet", "vg", vg, "volumes", len(ids), "error", err)
-			s.mu.Lock()
-			for _, id := range ids {
-				if s.pending[vg] == nil {
-					s.pending[vg] = map[string]bool{}
-				}
-				s.pending[vg][id] = true
+		work.Go(func() {
+			err := s.lvm.Tag(ctx, vg, nil, []string{tagNew}, keys(ids)...)
+			s.give(vg, ids, err == nil)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				done = false
+				s.log.Warn("cannot drop the tag of new volumes yet; it is tried again", "vg", vg, "volumes", len(ids), "error", err)
 			}
-			s.mu.Unlock()
+		})
+	}
+	work.Wait()
+	return done
+}
+
+// take gives what is on the list for VGs that no other flush is at work on.
+func (s *settler) take() map[string]map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := map[string]map[string]int{}
+	for vg, ids := range s.pending {
+		if len(ids) == 0 || s.busy[vg] {
+			continue
+		}
+		s.busy[vg] = true
+		taken[vg] = map[string]int{}
+		for id, add := range ids {
+			taken[vg][id] = add
 		}
 	}
+	return taken
+}
+
+// give takes settled volumes off the list, but for those that were added again.
+func (s *settler) give(vg string, ids map[string]int, settled bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[vg] = false
+	if !settled {
+		return
+	}
+	for id, add := range ids {
+		if s.pending[vg][id] == add {
+			delete(s.pending[vg], id)
+		}
+	}
+	if len(s.pending[vg]) > 0 {
+		s.again()
+	}
+}
+
+func keys(m map[string]int) []string {
+	list := make([]string, 0, len(m))
+	for k := range m {
+		list = append(list, k)
+	}
+	return list
 }

@@ -96,17 +96,17 @@ func (s *spaceWaiter) try(ctx context.Context, q inlineRequest, spec lvm.Spec) e
 	if _, there := g.LogicalVolume(spec.Name); there {
 		return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
 	}
-	if err := fits(g, q, spec); err != nil {
+	if err := fits(g, q.Class, spec.Size); err != nil {
 		return err
 	}
 	return s.lvm.Create(ctx, spec)
 }
 
 // fits keeps to the pool's reserve, and to the class's overprovision.
-func fits(g lvm.VolumeGroup, q inlineRequest, spec lvm.Spec) error {
-	pool := q.Class.Pool
-	if q.Class.Layout != lvm.Thin {
-		need, err := spec.Layout.Allocation(spec.Size, g.ExtentSize, spec.Legs)
+func fits(g lvm.VolumeGroup, class Class, size int64) error {
+	pool := class.Pool
+	if class.Layout != lvm.Thin {
+		need, err := class.Layout.Allocation(size, g.ExtentSize, class.Legs)
 		if err != nil {
 			return err
 		}
@@ -119,15 +119,15 @@ func fits(g lvm.VolumeGroup, q inlineRequest, spec lvm.Spec) error {
 	if !ok {
 		return fmt.Errorf("thin pool %s/%s %w", g.Name, pool.ThinPool, lvm.ErrNotFound)
 	}
-	promised := spec.Size
+	promised := size
 	for _, l := range g.LogicalVolumes {
 		if l.Pool == pool.ThinPool {
 			promised += l.Size
 		}
 	}
-	limit := int64(float64(thin.Size-pool.Reserve) * q.Class.Overprovision)
+	limit := int64(float64(thin.Size-pool.Reserve) * class.Overprovision)
 	if promised > limit {
-		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), q.Class.Overprovision)
+		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
 	}
 	return nil
 }
@@ -144,8 +144,8 @@ func (s *spaceWaiter) pool(name string) chan struct{} {
 	return s.pools[name]
 }
 
-// ending says whether volumes of pods that are ending, or have ended, hold at
-// least what is asked for.
+// ending says whether volumes of pods that are ending, or have ended, hold what is
+// missing.
 func (s *spaceWaiter) ending(ctx context.Context, q inlineRequest) bool {
 	if s.pods == nil {
 		return false
@@ -165,11 +165,22 @@ func (s *spaceWaiter) ending(ctx context.Context, q inlineRequest) bool {
 	if err != nil {
 		return false
 	}
-	soon := max(g.Free-q.Class.Pool.Reserve, 0)
+	soon := g
+	soon.LogicalVolumes = nil
 	for _, l := range g.LogicalVolumes {
-		if p, ok := podOf(l); ok && isInline(l) && !stays[p.UID] {
-			soon += l.Size
+		p, ok := podOf(l)
+		if !ok || !isInline(l) || stays[p.UID] || l.Pool != q.Class.Pool.ThinPool {
+			soon.LogicalVolumes = append(soon.LogicalVolumes, l)
+			continue
 		}
+		held, err := lvm.Layout(l.Type).Allocation(l.Size, g.ExtentSize, l.Stripes)
+		if err != nil {
+			held = l.Size
+		}
+		soon.Free += held
 	}
-	return soon >= q.Size
+	if len(soon.LogicalVolumes) == len(g.LogicalVolumes) {
+		return false
+	}
+	return fits(soon, q.Class, q.Size) == nil
 }

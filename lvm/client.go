@@ -264,16 +264,17 @@ func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error 
 	return nil
 }
 
-// Remove removes an LV with the owner tag, and a thick origin's snapshots with
-// it. An LV that is not there, or has no owner tag, is left alone, and that is
-// no error: one command does it, whatever is there.
+// Remove removes an LV with the owner tag. An LV that is not there, or has no
+// owner tag, is left alone, and so is the origin of a thick snapshot, because LVM
+// would remove the snapshot with it, whoever made that. None of these is an error:
+// one command does it, whatever is there.
 //
 // ErrInvalid, ErrNotFound (the VG), ErrInUse, ErrUnavailable.
 func (c *Client) Remove(ctx context.Context, vg, name string) error {
 	if err := ValidateName(vg, name); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
 	}
-	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}), vg}
+	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}) + notOrigin, vg}
 	if err := c.change(ctx, vg, args); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotRemoved(g, name) }, vg))
 	}
@@ -365,6 +366,9 @@ func (c *Client) selection(names []string) string {
 	}
 	return `lv_tags="` + c.owner + `" && (` + strings.Join(terms, " || ") + `)`
 }
+
+// notOrigin ends a selection that passes over the origins of thick snapshots.
+const notOrigin = ` && lv_role!="thickorigin"`
 
 // Running lists the commands that are running now, the oldest first.
 func (c *Client) Running() []Running { return c.queue.running() }

@@ -41,7 +41,8 @@ func (c *Client) explain(ctx context.Context, failed error, why func(VolumeGroup
 	}
 	groups, err := c.VolumeGroups(ctx)
 	if err != nil {
-		return fmt.Errorf("%w (and the state could not be read to learn why: %v)", failed, err)
+		// What the command did is not known: no error may look final.
+		return fmt.Errorf("%w; %w: the state could not be read to learn why: %w", failed, ErrUnavailable, err)
 	}
 	g, err := find(groups, vg)
 	if err != nil {

@@ -50,9 +50,12 @@ func oneLine(s string) string {
 	return strings.Join(lines, "; ")
 }
 
-// commandLine is args for a person to read: without the value of --config,
-// which is long and always the same.
+// commandLine is args for a person to read: without the value of --config, which
+// is long and always the same, and of a report its name alone, for the same reason.
 func commandLine(args []string) string {
+	if len(args) > 0 && args[0] == "fullreport" {
+		return args[0]
+	}
 	var words []string
 	for i := 0; i < len(args); i++ {
 		if args[i] == "--config" {

@@ -88,6 +88,13 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
+		shared, err := driver.Shared(f.kubeletDir)
+		if err != nil {
+			return fmt.Errorf("--kubelet-dir: %w", err)
+		}
+		if !shared {
+			return fmt.Errorf("--kubelet-dir %s: what is mounted here is not seen by the rest of the node, and pods would write to the node's own disk: mount it into the container at the same path with mountPropagation: Bidirectional", f.kubeletDir)
+		}
 		broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 		defer broadcaster.Shutdown()
 		broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})

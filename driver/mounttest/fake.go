@@ -70,6 +70,9 @@ func (f Fake) MakeTarget(target string) error {
 
 // RemoveTarget implements driver.Mounter.
 func (f Fake) RemoveTarget(target string) error {
+	if f.Host.Exists(target) && !f.Host.IsDir(target) {
+		return fmt.Errorf("%w: %s is not a folder; it is left alone", driver.ErrTarget, target)
+	}
 	if err := f.Host.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -95,8 +98,8 @@ func (f Fake) Device(device string) (driver.Device, bool, error) {
 	return driver.Device{Number: driver.DeviceNumber{Major: uint32(major), Minor: uint32(minor)}, Size: size}, true, nil
 }
 
-// Detect implements driver.Filesystem.
-func (f Fake) Detect(device string) (driver.Signature, error) {
+// Detect implements driver.Filesystem. The fake's mkfs is whole or not there.
+func (f Fake) Detect(device, _ string) (driver.Signature, error) {
 	fstype, uuid, err := f.Host.Signature(device)
 	if err != nil {
 		return driver.Signature{}, err

@@ -48,6 +48,7 @@ func targets(t *testing.T, n Node) {
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/missing/target"), driver.ErrTarget, "the parent is the caller's to make")
 	require.NoError(t, n.MakeFile(n.Dir+"/file"))
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/file"), driver.ErrTarget)
+	require.ErrorIs(t, n.Mounter.RemoveTarget(n.Dir+"/file"), driver.ErrTarget, "a file is nobody's target folder")
 	require.NoError(t, n.MakeFolder(n.Dir+"/full/inside"))
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/full"), driver.ErrTarget)
 	require.Error(t, n.Mounter.RemoveTarget(n.Dir+"/full"), "what is in a folder is never removed")
@@ -56,11 +57,11 @@ func targets(t *testing.T, n Node) {
 }
 
 func filesystem(t *testing.T, n Node, fs string) {
-	found, err := n.Filesystem.Detect(n.Device)
+	found, err := n.Filesystem.Detect(n.Device, fs)
 	require.NoError(t, err)
 	require.Zero(t, found, "an empty device")
 	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidA}))
-	found, err = n.Filesystem.Detect(n.Device)
+	found, err = n.Filesystem.Detect(n.Device, fs)
 	require.NoError(t, err)
 	require.Equal(t, driver.Signature{Type: fs, UUID: uuidA}, found)
 
@@ -91,13 +92,13 @@ func filesystem(t *testing.T, n Node, fs string) {
 
 	for _, other := range []string{"ext4", "xfs", "btrfs"} {
 		require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: other, UUID: uuidB}), "over whatever is there")
-		found, err = n.Filesystem.Detect(n.Device)
+		found, err = n.Filesystem.Detect(n.Device, fs)
 		require.NoError(t, err)
-		require.Equal(t, driver.Signature{Type: other, UUID: uuidB}, found, "nothing of %s is left", fs)
+		require.Equal(t, driver.Signature{Type: other, UUID: uuidB}, found, "nothing of %s is left, though it is expected", fs)
 		require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidA}))
 	}
 	require.NoError(t, n.Filesystem.Wipe(n.Device))
-	found, err = n.Filesystem.Detect(n.Device)
+	found, err = n.Filesystem.Detect(n.Device, fs)
 	require.NoError(t, err)
 	require.Zero(t, found)
 	require.Error(t, n.Mounter.Mount(n.Device, target, fs, nil), "there is no filesystem any more")
@@ -114,7 +115,7 @@ func devices(t *testing.T, n Node) {
 	o, _, err := n.Filesystem.Device(n.Other)
 	require.NoError(t, err)
 	require.NotEqual(t, d.Number, o.Number)
-	_, err = n.Filesystem.Detect("/dev/no-such-vg/no-such-lv")
+	_, err = n.Filesystem.Detect("/dev/no-such-vg/no-such-lv", "ext4")
 	require.Error(t, err, "a device that is not there is not an empty device")
 	require.Error(t, n.Filesystem.Make("/dev/no-such-vg/no-such-lv", driver.Format{Type: "ext4", UUID: uuidA}))
 	require.Error(t, n.Filesystem.Make(n.Device, driver.Format{Type: "ext5", UUID: uuidA}))

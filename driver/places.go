@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// places knows the VG of every inline volume of the node: from one report at the
+// start, and from what the agent itself makes and removes. A class may move to
+// another VG while its volumes live, and they must be found there without asking
+// LVM each time. What it does not know is looked for where the class says; what it
+// says is looked at in the VG before it is acted on.
+type places struct {
+	mu     sync.Mutex
+	known  map[string]place
+	opened chan struct{} // closed when the first report was read
+}
+
+// place is where a volume is, and the class that it was made by.
+type place struct{ vg, class string }
+
+func newPlaces() *places {
+	return &places{known: map[string]place{}, opened: make(chan struct{})}
+}
+
+// open says that the first report was read.
+func (p *places) open() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.opened:
+	default:
+		close(p.opened)
+	}
+}
+
+// find gives a volume's place. It waits for the first report.
+func (p *places) find(ctx context.Context, id string) (at place, ok bool, err error) {
+	select {
+	case <-p.opened:
+	case <-ctx.Done():
+		return place{}, false, fmt.Errorf("the agent has just started and LVM has not answered yet: %w", ctx.Err())
+	}
+	at, ok = p.now(id)
+	return at, ok, nil
+}
+
+// now gives a volume's place, if it is known already.
+func (p *places) now(id string) (at place, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok = p.known[id]
+	return at, ok
+}
+
+func (p *places) set(id string, at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known[id] = at
+}
+
+func (p *places) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, id)
+}
