@@ -36,9 +36,16 @@ var (
 )
 
 // newBare makes the bare sequence out of what podlv ran to publish and unpublish
-// a volume. What podlv ran beside it is left out here, and so is podlv's overhead.
+// a volume. What podlv ran beside it is left out here, and so is podlv's overhead;
+// that it mounts and unmounts without a program spares the bare sequence none.
 func newBare(template volume, in, out []call, dir string) (*bare, error) {
 	b := &bare{template: template, dir: dir, steps: map[string][]time.Duration{}}
+	if !slices.ContainsFunc(in, func(c call) bool { return c.name() == "mount" }) {
+		in = append(slices.Clone(in), call{"mount", "-t", "ext4", "/dev/" + volumeGroup + "/" + template.handle(), template.target()})
+	}
+	if !slices.ContainsFunc(out, func(c call) bool { return c.name() == "umount" }) {
+		out = append([]call{{"umount", template.target()}}, out...)
+	}
 	var err error
 	if b.in, err = choose(in, wantedIn); err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func TestBareSequenceIsRefusedWhenPodlvRunsSomethingElse(t *testing.T) {
 	lvcreate, mkfs, mount := call{"lvm", "lvcreate", "vg"}, call{"mkfs.ext4", "-U", "1", "x"}, call{"mount", "x", "y"}
 	out := []call{{"umount", "y"}, {"lvm", "lvremove", "vg/" + v.handle()}}
 	for _, in := range [][]call{
-		{lvcreate, mkfs},
+		{lvcreate, mount},
 		{lvcreate, lvcreate, mkfs, mount},
 		{mkfs, lvcreate, mount},
 		{lvcreate, {"mkfs.ext4", "x"}, mount},
@@ -103,6 +103,16 @@ func TestBareSequenceIsRefusedWhenPodlvRunsSomethingElse(t *testing.T) {
 	}
 	_, err := newBare(v, []call{lvcreate, {"blkid", "x"}, mkfs, mount}, []call{out[0], {"lvm", "lvremove", "--all", "vg"}}, t.TempDir())
 	require.ErrorContains(t, err, "which LV")
+}
+
+func TestBareSequenceMountsAlsoWhenPodlvNeedsNoProgramForIt(t *testing.T) {
+	v := newVolume(1)
+	in := []call{{"lvm", "lvcreate", "vg"}, {"mkfs.ext4", "-U", "1", "x"}}
+	b, err := newBare(v, in, []call{{"lvm", "lvremove", "vg/" + v.handle()}}, t.TempDir())
+	require.NoError(t, err)
+	defer b.stderr.Close()
+	require.Equal(t, call{"mount", "-t", "ext4", "/dev/bench/" + v.handle(), v.target()}, b.in[2])
+	require.Equal(t, call{"umount", v.target()}, b.out[0])
 }
 
 func TestStandInsWriteDownTheirCalls(t *testing.T) {
