@@ -87,8 +87,17 @@ func TestAllocation(t *testing.T) {
 		size   int64
 		legs   int
 	}{
-		{Striped, 1, 1}, {Striped, 1, 129}, {RAID1, 1, 1}, {RAID1, 1, 11}, {"", 1, 1}, {"raid6", 1, 4},
-		{Striped, MaxSize, 2}, {RAID1, MaxSize, 2}, {Linear, -1, 0}, {RAID1, -1, 2}, {Striped, -1, 2},
+		{Striped, 1, 1},
+		{Striped, 1, 129},
+		{RAID1, 1, 1},
+		{RAID1, 1, 11},
+		{"", 1, 1},
+		{"raid6", 1, 4},
+		{Striped, MaxSize, 2},
+		{RAID1, MaxSize, 2},
+		{Linear, -1, 0},
+		{RAID1, -1, 2},
+		{Striped, -1, 2},
 	} {
 		_, err := c.layout.Allocation(c.size, 4*mib, c.legs)
 		require.ErrorIs(t, err, ErrInvalid, "%+v", c)

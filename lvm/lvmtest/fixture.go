@@ -158,15 +158,21 @@ func (f *fixture) vg(name string, disks ...string) lvm.VolumeGroup {
 // that it is gone.
 func (f *fixture) removeOwned(g lvm.VolumeGroup) {
 	f.t.Helper()
-	removed := false
+	var snapshots, others []string // a thick origin cannot go before its snapshots
 	for _, l := range g.LogicalVolumes {
-		if l.HasTag(owner) {
-			require.NoError(f.t, f.client.Remove(context.Background(), g.Name, l.Name))
-			removed = true
+		switch {
+		case !l.HasTag(owner):
+		case l.Origin != "" && l.Pool == "":
+			snapshots = append(snapshots, l.Name)
+		default:
+			others = append(others, l.Name)
 		}
 	}
-	if !removed {
+	if len(snapshots)+len(others) == 0 {
 		return
+	}
+	for _, n := range append(snapshots, others...) {
+		require.NoError(f.t, f.client.Remove(context.Background(), g.Name, n))
 	}
 	for _, l := range f.group(g.Name).LogicalVolumes {
 		require.False(f.t, l.HasTag(owner), "%s/%s is left", g.Name, l.Name)

@@ -80,7 +80,6 @@ var nameContracts = []contract{
 		for _, s := range []string{"b", n[1:]} {
 			require.NoError(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: n, Name: s, Size: 4 * mib}))
 		}
-		require.NoError(f.t, f.client.Remove(context.Background(), group, n))
 	}},
 	{"a raid1 LV's longest name leaves room for what takes it apart", func(f *fixture) {
 		needs(f.t, "RAID1", f.m.Features.RAID1)
