@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxDisks is the number of ubd devices after ubd0 (MAX_DEV in the kernel's
@@ -136,6 +138,9 @@ func (c *Config) complete() error {
 	if c.Memory == "" {
 		c.Memory = "1G"
 	}
+	if err := roomForMemory(c.Memory); err != nil {
+		return err
+	}
 	if c.Dir == "" {
 		c.Dir = "/"
 	}
@@ -181,6 +186,23 @@ func (c *Config) complete() error {
 		if strings.ContainsAny(word, " \t\n\"',:") {
 			return fmt.Errorf("%q: blanks, quotes, commas and colons cannot stand on the kernel's command line", word)
 		}
+	}
+	return nil
+}
+
+// roomForMemory refuses memory that the host's /dev/shm cannot give: the kernel
+// would die of SIGBUS in the middle of something.
+func roomForMemory(memory string) error {
+	want, err := ParseSize(memory)
+	if err != nil {
+		return fmt.Errorf("memory: %w", err)
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(memoryFolder, &s); err != nil || s.Type != unix.TMPFS_MAGIC {
+		return nil // the kernel takes a folder for temporary files then
+	}
+	if free := int64(s.Bavail) * s.Bsize; free < want {
+		return fmt.Errorf("a machine of %s takes its memory from %s, which has %d MiB free: mount -o remount,size=4G %s", memory, memoryFolder, free>>20, memoryFolder)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ func TestConfigRefusesWhatCannotBeSaid(t *testing.T) {
 		"no such file":      {Command: []string{"true"}, Disks: []string{filepath.Join(dir, "none")}},
 		"at most 15":        {Command: []string{"true"}, Disks: make([]string, 16)},
 		"kernel's command":  {Command: []string{"true"}, Share: dir + "/with blank"},
+		"memory: size":      {Command: []string{"true"}, Memory: "lots"},
+		"remount,size":      {Command: []string{"true"}, Memory: "1000T"},
 		"commas and colons": {Command: []string{"true"}, Disks: []string{disk}, Share: dir + "/a,b"},
 	} {
 		require.ErrorContains(t, cfg.complete(), want)
