@@ -141,10 +141,10 @@ func (n *fakeNode) reboot() {
 	}
 }
 
-// TestCrashPoints lets the agent die at every point of every call: before a step
+// TestEveryCrashPoint lets the agent die at every point of every call: before a step
 // has done anything, between its commit and its end, and after it. Then it starts
 // again, and kubelet plays every one of its rules.
-func TestCrashPoints(t *testing.T) {
+func TestEveryCrashPoint(t *testing.T) {
 	total := 0
 	for _, c := range crashCalls {
 		steps := c.steps(t)

@@ -22,7 +22,7 @@ type Mounter interface {
 	Mounts() ([]Mount, error)
 	// Mount mounts the filesystem on device at target.
 	Mount(device, target, fstype string, options []string) error
-	// Unmount takes the visible mount off target.
+	// Unmount takes the visible mount off target; it is no error when there is none.
 	Unmount(target string) error
 	// MakeTarget makes target, an empty folder; it is no error when it is one
 	// already. ErrTarget when its parent is not there, or target is a file or has

@@ -42,7 +42,12 @@ func (f Fake) Mount(device, target, fstype string, options []string) error {
 }
 
 // Unmount implements driver.Mounter.
-func (f Fake) Unmount(target string) error { return f.Host.Unmount(target) }
+func (f Fake) Unmount(target string) error {
+	if !slices.ContainsFunc(f.Host.Mounts(), func(m fakelvm.Mount) bool { return m.Target == target }) && !f.Host.Crashed() {
+		return nil
+	}
+	return f.Host.Unmount(target)
+}
 
 // MakeTarget implements driver.Mounter.
 func (f Fake) MakeTarget(target string) error {

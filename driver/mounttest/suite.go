@@ -84,7 +84,7 @@ func filesystem(t *testing.T, n Node, fs string) {
 	require.Error(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidB}), "a mounted filesystem is not made anew")
 	require.Error(t, n.Mounter.RemoveTarget(target), "a mount point is not removed")
 	require.NoError(t, n.Mounter.Unmount(target))
-	require.Error(t, n.Mounter.Unmount(target), "nothing is mounted there")
+	require.NoError(t, n.Mounter.Unmount(target), "nothing is mounted there any more")
 
 	require.NoError(t, n.Mounter.Mount(n.Device, target, fs, []string{"ro"}))
 	require.True(t, mountAt(t, n, target).ReadOnly)
