@@ -421,7 +421,7 @@ func check(ctx context.Context, ours, theirs int) error {
 	for _, line := range strings.Split(string(table), "\n") {
 		words := strings.Fields(line)
 		switch {
-		case len(words) < 5 || !strings.Contains(line, " - ext4 /dev/mapper/"+volumeGroup):
+		case len(words) < 5 || !strings.Contains(line, " - ext4 /dev/"):
 		case strings.HasPrefix(words[4], kubeletDir+"/pods/"):
 			kubelet++
 		case strings.HasPrefix(words[4], bareDir+"/"):
