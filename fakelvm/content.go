@@ -22,6 +22,8 @@ var (
 	errBusy     error = syscall.EBUSY
 	errInvalid  error = syscall.EINVAL
 	errNotEmpty error = syscall.ENOTEMPTY
+	errNoEntry  error = syscall.ENOENT // an fs.ErrNotExist
+	errExists   error = syscall.EEXIST // an fs.ErrExist
 )
 
 // read fills p from the disk; what was never written is zero.

@@ -26,7 +26,7 @@ func (h *Host) device(path string) (blockDevice, error) {
 	if l := h.lvAt(path); l != nil {
 		return blockDevice{lv: l}, nil
 	}
-	return blockDevice{}, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	return blockDevice{}, &fs.PathError{Op: "open", Path: path, Err: errNoEntry}
 }
 
 // lvAt is the active LV whose device has that path.
@@ -117,7 +117,7 @@ type Device struct {
 }
 
 // Open opens the device of an active LV (/dev/VG/LV, /dev/mapper/NAME) or a disk.
-// The error is an fs.ErrNotExist when there is none. Opening is no step.
+// The error is an errNoEntry when there is none. Opening is no step.
 func (h *Host) Open(path string) (*Device, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

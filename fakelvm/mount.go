@@ -64,7 +64,7 @@ func (h *Host) newMount(device, target, fstype string, options []string) (*mount
 	}
 	isFolder, exists := h.folders[target]
 	if !exists {
-		return nil, fs.ErrNotExist
+		return nil, errNoEntry
 	}
 	if slices.Contains(options, "bind") || slices.Contains(options, "rbind") {
 		return h.bind(device, target, isFolder, options)
@@ -122,7 +122,7 @@ func (h *Host) bind(source, target string, isFolder bool, options []string) (*mo
 	}
 	sourceFolder, exists := h.folders[source]
 	if !exists {
-		return nil, fs.ErrNotExist
+		return nil, errNoEntry
 	}
 	if sourceFolder != isFolder {
 		return nil, errInvalid
@@ -223,7 +223,7 @@ func (h *Host) Usage(p string) (size, used int64, err error) {
 	defer h.mu.Unlock()
 	m, _ := h.covering(path.Clean(p))
 	if m == nil || m.lv == nil && m.disk == nil {
-		return 0, 0, &fs.PathError{Op: "statfs", Path: p, Err: fs.ErrNotExist}
+		return 0, 0, &fs.PathError{Op: "statfs", Path: p, Err: errNoEntry}
 	}
 	for _, s := range findSignatures(h, blockDevice{disk: m.disk, lv: m.lv}.content()) {
 		return s.bytes, s.bytes / 64, nil
@@ -237,7 +237,7 @@ func (h *Host) MkdirAll(p string) error {
 		p := path.Clean(p)
 		for dir := p; dir != "/"; dir = path.Dir(dir) {
 			if folder, ok := h.folders[dir]; ok && !folder {
-				return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
+				return &fs.PathError{Op: "mkdir", Path: dir, Err: errExists}
 			}
 		}
 		s.commit(func() {
@@ -258,7 +258,7 @@ func (h *Host) MakeFile(p string) error {
 			return &fs.PathError{Op: "open", Path: p, Err: errInvalid}
 		}
 		if !h.folders[path.Dir(p)] {
-			return &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+			return &fs.PathError{Op: "open", Path: p, Err: errNoEntry}
 		}
 		s.commit(func() { h.folders[p] = false })
 		return nil
@@ -271,7 +271,7 @@ func (h *Host) Remove(p string) error {
 	return h.kernel("remove", "rm "+p, func(s *step) error {
 		p := path.Clean(p)
 		if _, ok := h.folders[p]; !ok {
-			return &fs.PathError{Op: "remove", Path: p, Err: fs.ErrNotExist}
+			return &fs.PathError{Op: "remove", Path: p, Err: errNoEntry}
 		}
 		if h.mountAt(p) != nil {
 			return &fs.PathError{Op: "remove", Path: p, Err: errBusy}
@@ -310,7 +310,7 @@ func (h *Host) ReadDir(p string) ([]string, error) {
 	defer h.mu.Unlock()
 	p = path.Clean(p)
 	if !h.folders[p] {
-		return nil, &fs.PathError{Op: "readdir", Path: p, Err: fs.ErrNotExist}
+		return nil, &fs.PathError{Op: "readdir", Path: p, Err: errNoEntry}
 	}
 	names := map[string]bool{}
 	for other := range h.folders {
