@@ -208,8 +208,9 @@ func class(err error) string {
 var fieldHelp = regexp.MustCompile(`^(-+|[a-z_?]+ +- .*|.* Fields|Selection (operands|operators).*)$`)
 
 // unmodelled is what the fake leaves out on purpose: what LVM says, again and
-// again, of a PV that is not there, or is back with old metadata.
-var unmodelled = regexp.MustCompile(`^WARNING: (Couldn't find device with uuid|VG \S+ is missing PV|ignoring metadata seqno|Inconsistent metadata|VG \S+ has unused reappeared PV|VG \S+ was previously updated|VG \S+ was missing PV|updating old metadata)|^See vgck --updatemetadata|^\[unselectable number\]$`)
+// again, of a PV that is not there, or is back with old metadata, and that
+// metadata is not backed up, which the settings of all our commands ask for.
+var unmodelled = regexp.MustCompile(`^WARNING: (This metadata update is NOT backed up|Couldn't find device with uuid|VG \S+ is missing PV|ignoring metadata seqno|Inconsistent metadata|VG \S+ has unused reappeared PV|VG \S+ was previously updated|VG \S+ was missing PV|updating old metadata)|^See vgck --updatemetadata|^\[unselectable number\]$`)
 
 // hiddenDisk is what LVM says of a disk that is not there: the real one's is
 // hidden by a filter.
@@ -265,6 +266,9 @@ func (s *side) report() string {
 			for _, r := range rows {
 				if a := r["lv_attr"]; strings.HasPrefix(a, "I") { // a copy that is not in sync yet
 					r["lv_attr"] = "i" + a[1:]
+				}
+				if r["metadata_percent"] != "" { // a block more or less: the kernel's trees are shadowed while in use
+					r["metadata_percent"] = "known"
 				}
 				b, err := json.Marshal(r)
 				if err != nil {

@@ -123,6 +123,10 @@ func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
 func (c *command) createPool(req creation) int {
 	vg := req.vg
 	chunk := c.poolChunk(req.extents * vg.extent)
+	if chunk > 512<<10 && c.last("zero") != "n" {
+		c.fail("WARNING: Pool zeroing and %s large chunk size slows down thin provisioning.", humanSize(chunk))
+		c.fail("WARNING: Consider disabling zeroing (-Zn) or using smaller chunk size (<512.00 KiB).")
+	}
 	if asked, _, _ := parseSize(c.last("poolmetadatasize")); c.has("poolmetadatasize") {
 		if up := roundUp(asked, vg.extent); up != asked {
 			c.say("Rounding up size to full physical extent %s", humanSize(up))
@@ -149,7 +153,11 @@ func (c *command) createPool(req creation) int {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
 	if code != exitOK {
+		made := vg.spareSize() != spareSize
 		c.rollback()
+		if made { // LVM commits the spare first, and its removal then
+			vg.seqno += 2
+		}
 		return code
 	}
 	l := c.newLV(req, thinPool, req.name)
@@ -233,8 +241,7 @@ func (c *command) createThin(req creation) int {
 	if origin != nil && c.last("setactivationskip") != "n" {
 		l.skipActivation = true
 	}
-	p.lastID++
-	l.thin = &thinState{lv: l, pool: pool, origin: origin, id: p.lastID, transaction: p.transaction}
+	l.thin = &thinState{lv: l, pool: pool, origin: origin, id: p.nextID(), transaction: p.transaction}
 	p.transaction++
 	p.thins = append(p.thins, l)
 	pool.touch()
@@ -243,7 +250,6 @@ func (c *command) createThin(req creation) int {
 	}
 	c.onUndo(func() {
 		l.thin.leave()
-		p.lastID--
 		p.transaction--
 		pool.touch()
 	})

@@ -335,11 +335,14 @@ func (v *volumeGroup) textHead() string {
 	}
 	fmt.Fprintf(&b, "extent_size = %d\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\nphysical_volumes {\n", v.extent/sectorSize)
 	for i, p := range v.pvs {
-		flags := ""
+		status, flags := `"ALLOCATABLE"`, ""
+		if p.blocked {
+			status = ""
+		}
 		if p.missing {
 			flags = `"MISSING"`
 		}
-		fmt.Fprintf(&b, "\npv%d {\nid = %q\ndevice = %q\n\nstatus = [\"ALLOCATABLE\"]\nflags = [%s]\n", i, p.uuid, p.path(), flags)
+		fmt.Fprintf(&b, "\npv%d {\nid = %q\ndevice = %q\n\nstatus = [%s]\nflags = [%s]\n", i, p.uuid, p.path(), status, flags)
 		writeTags(&b, p.tags)
 		fmt.Fprintf(&b, "dev_size = %d\npe_start = %d\npe_count = %d\n}\n", p.disk.size/sectorSize, p.start/sectorSize, p.extents)
 	}

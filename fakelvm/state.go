@@ -92,10 +92,10 @@ type segmentState struct {
 }
 
 type poolState struct {
-	Data, Meta                         int
-	Chunk, Transaction, LastID, Cursor int64
-	Zero, OutOfData                    bool
-	Thins                              []int
+	Data, Meta                 int
+	Chunk, Transaction, Cursor int64
+	Zero, OutOfData            bool
+	Thins                      []int
 }
 
 type thinFileState struct {
@@ -172,7 +172,7 @@ func (v *volumeGroup) save(l *logicalVolume) lvState {
 		s.Segments = append(s.Segments, t)
 	}
 	if p := l.pool; p != nil {
-		s.Pool = &poolState{v.place(p.data), v.place(p.meta), p.chunk, p.transaction, p.lastID, p.cursor, p.zero, p.outOfData, v.places(p.thins)}
+		s.Pool = &poolState{v.place(p.data), v.place(p.meta), p.chunk, p.transaction, p.cursor, p.zero, p.outOfData, v.places(p.thins)}
 	}
 	if t := l.thin; t != nil {
 		s.Thin = &thinFileState{v.place(t.pool), v.place(t.origin), v.place(t.shares), t.id, t.transaction, t.chunks, t.own}
@@ -265,7 +265,7 @@ func (h *Host) load(s vgState) (*volumeGroup, error) {
 		}
 		vg.byName[l.name] = l
 		if p := t.Pool; p != nil {
-			l.pool = &thinPoolState{lv: l, data: at(p.Data), meta: at(p.Meta), chunk: p.Chunk, transaction: p.Transaction, lastID: p.LastID, cursor: p.Cursor, zero: p.Zero, outOfData: p.OutOfData, thins: all(p.Thins)}
+			l.pool = &thinPoolState{lv: l, data: at(p.Data), meta: at(p.Meta), chunk: p.Chunk, transaction: p.Transaction, cursor: p.Cursor, zero: p.Zero, outOfData: p.OutOfData, thins: all(p.Thins)}
 		}
 		if p := t.Thin; p != nil {
 			l.thin = &thinState{lv: l, pool: at(p.Pool), origin: at(p.Origin), shares: at(p.Shares), id: p.ID, transaction: p.Transaction, chunks: p.Chunks, own: p.Own}

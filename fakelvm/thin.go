@@ -20,7 +20,6 @@ type thinPoolState struct {
 	chunk       int64 // bytes
 	zero        bool  // new chunks are zeroed
 	transaction int64
-	lastID      int64
 	thins       []*logicalVolume
 	refs        map[int64]int32 // data chunk → how many thin volumes map it
 	cursor      int64           // where the search for a free chunk begins
@@ -44,6 +43,15 @@ type thinState struct {
 
 // chunks is how many chunks the pool's data has.
 func (p *thinPoolState) chunks() int64 { return p.data.bytes() / p.chunk }
+
+// nextID is the device id of the next thin volume: LVM takes the highest and one.
+func (p *thinPoolState) nextID() int64 {
+	var id int64
+	for _, l := range p.thins {
+		id = max(id, l.thin.id)
+	}
+	return id + 1
+}
 
 // full tells whether the pool has no free chunk.
 func (p *thinPoolState) full() bool { return int64(len(p.refs)) >= p.chunks() }
