@@ -169,7 +169,9 @@ func (a *allocation) round(p policy) {
 	for _, pv := range a.pvs {
 		a.consider(pv, p)
 	}
+	sorted := fixed // what comes before keeps its order
 	if p.anywhere && !p.cling && len(a.slots) >= a.width && len(a.slots) < wanted {
+		sorted = a.width
 		for _, pv := range a.pvs { // the metadata may go where the data goes
 			a.consider(pv, p)
 		}
@@ -180,14 +182,10 @@ func (a *allocation) round(p policy) {
 			filled++
 		}
 	}
-	if filled < wanted || fixed > 0 && slices.ContainsFunc(a.slots[:fixed], func(s candidate) bool { return s.area == nil }) {
+	if filled < wanted || slices.ContainsFunc(a.slots[:fixed], func(s candidate) bool { return s.area == nil }) {
 		return
 	}
-	data := a.slots[fixed:]
-	if len(data) > wanted-1 && a.needMeta > 0 && len(a.slots) > a.width && p.anywhere && len(a.pvs) <= a.width {
-		data = nil // data and metadata share the PVs: they keep their order
-	}
-	slices.SortStableFunc(data, func(x, y candidate) int { return int(y.use - x.use) })
+	slices.SortStableFunc(a.slots[sorted:], func(x, y candidate) int { return int(y.use - x.use) })
 	a.settle()
 }
 

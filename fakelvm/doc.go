@@ -26,7 +26,26 @@
 //     folders to mount on.
 //
 // What is known to LVM but not modelled fails loudly with exit status 4 and the
-// word "fakelvm" in the message; it is never ignored.
+// word "fakelvm" in the message; it is never ignored. That is: mirror, raid0 and
+// raid4 to raid10, caches, VDO, pvmove, lvconvert, exported and shared VGs, allocation
+// policies other than normal, a pool and a thin volume made in one command,
+// vgreduce --removemissing --force with a raid1 LV that has lost a leg.
+//
+// Some things are simpler than they are. raid1 is in sync at once and a leg that
+// comes back is believed. What LVM does in several commits (raid1, pools, thin
+// volumes, snapshots) is one here, though the sequence number counts them all. The
+// blocks that a pool's metadata uses are estimated from what kernel 6.1 was seen to
+// use. A pool that is full answers at once; a kernel waits 60 seconds first. A
+// selection's regular expressions are Go's. Of --config only report/time_format
+// has an effect.
+//
+// # Versions
+//
+// The JSON is that of --reportformat json: every value a string, a list in one
+// string, "" for what there is none of. lvm2 2.03.17 and later print the same for
+// it and have json_std beside, with numbers, null and arrays; 2.03.16 refuses that
+// word, and so does the fake. Fields that newer versions add are absent here:
+// whoever asks for one by name gets the error that 2.03.16 gives.
 //
 // # Steps and faults
 //

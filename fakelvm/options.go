@@ -41,30 +41,27 @@ var commandOptions = map[string]string{
 	"lvcreate": "name/n:str size/L:size extents/l:ext virtualsize/V:size thin/T: thinpool:str type:type stripes/i:num " +
 		"stripesize/I:size mirrors/m:num nosync: snapshot/s: addtag:tag zero/Z:yn wipesignatures/W:yn activate/a:act " +
 		"setactivationskip/k:yn ignoreactivationskip/K: chunksize/c:size poolmetadatasize:size permission/p:str " +
-		"poolmetadataspare:yn errorwhenfull:yn discards:str alloc:alloc autobackup/A:yn contiguous/C:- readahead/r:ignore " +
-		"regionsize/R:size setautoactivation:yn noudevsync: ignoremonitoring: monitor:ignore reportformat:- " +
+		"poolmetadataspare:yn errorwhenfull:yn discards:- alloc:alloc autobackup/A:yn contiguous/C:- readahead/r:ignore " +
+		"regionsize/R:- setautoactivation:yn noudevsync: ignoremonitoring: monitor:ignore reportformat:- " +
 		"cache/H:- cachepool:- mirrorlog:- major:- minor/j:- persistent/M:- virtualoriginsize:- vdo:- raidintegrity:-",
 	"lvremove":   "select/S:str force/f: autobackup/A:yn noudevsync: nohistory: reportformat:-",
 	"lvextend":   resizeOptions + "use-policies:- poolmetadatasize:-",
 	"lvresize":   resizeOptions + "poolmetadatasize:-",
 	"lvreduce":   resizeOptions,
-	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:str refresh: partial/P: alloc:- discards:- zero/Z:- resync:- rebuild:-",
+	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:- refresh: partial/P:- alloc:- discards:- zero/Z:- resync:- rebuild:-",
 	"lvrename":   "autobackup/A:yn noudevsync: reportformat:-",
 	"lvs":        reportOptions,
 	"vgs":        reportOptions,
 	"pvs":        reportOptions + " trustcache:-",
 	"fullreport": reportOptions + " trustcache:-",
-	"lvdisplay":  "",
-	"pvcreate":   "force/f: metadatasize:size dataalignment:size metadatacopies:num uuid/u:str norestorefile: zero/Z:yn labelsector:num bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:num reportformat:-",
+	"pvcreate":   "force/f: metadatasize:size dataalignment:- metadatacopies:- uuid/u:- norestorefile:- zero/Z:yn labelsector:- bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:- reportformat:-",
 	"pvremove":   "force/f: reportformat:-",
 	"pvchange":   "addtag:tag deltag:tag allocatable/x:yn select/S:str autobackup/A:yn uuid/u:- metadataignore:-",
-	"pvresize":   "",
-	"pvscan":     "cache:ignore activate/a:act",
-	"vgcreate":   "addtag:tag physicalextentsize/s:size metadatasize:size dataalignment:size systemid:str force/f: autobackup/A:yn alloc:alloc maxlogicalvolumes/l:num maxphysicalvolumes/p:num metadatacopies:- vgmetadatacopies:- zero/Z:yn setautoactivation:yn shared:- clustered/c:- labelsector:num pvmetadatacopies:num reportformat:-",
-	"vgextend":   "force/f: metadatasize:size dataalignment:size restoremissing: autobackup/A:yn zero/Z:yn reportformat:-",
-	"vgreduce":   "removemissing: force/f: all/a: mirrorsonly: autobackup/A:yn reportformat:-",
+	"vgcreate":   "addtag:tag physicalextentsize/s:size metadatasize:size dataalignment:- systemid:str force/f: autobackup/A:yn alloc:alloc maxlogicalvolumes/l:- maxphysicalvolumes/p:- metadatacopies:- vgmetadatacopies:- zero/Z:yn setautoactivation:yn shared:- clustered/c:- labelsector:- pvmetadatacopies:- reportformat:-",
+	"vgextend":   "force/f: metadatasize:size dataalignment:- restoremissing: autobackup/A:yn zero/Z:yn reportformat:-",
+	"vgreduce":   "removemissing: force/f: all/a:- mirrorsonly:- autobackup/A:yn reportformat:-",
 	"vgremove":   "select/S:str force/f: noudevsync: autobackup/A:yn reportformat:-",
-	"vgchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: sysinit: noudevsync: setautoactivation:yn autobackup/A:yn activationmode:str ignoremonitoring: monitor:ignore systemid:- uuid/u:- physicalextentsize/s:- alloc:- resizeable/x:-",
+	"vgchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: sysinit: noudevsync: setautoactivation:yn autobackup/A:yn activationmode:- ignoremonitoring: monitor:ignore systemid:- uuid/u:- physicalextentsize/s:- alloc:- resizeable/x:-",
 	"vgrename":   "autobackup/A:yn reportformat:-",
 	"vgmknodes":  "refresh: reportformat:-",
 	"vgscan":     "mknodes: ignorelockingfailure: notifydbus: reportformat:-",
@@ -74,7 +71,7 @@ var commandOptions = map[string]string{
 	"config":     "type:str",
 }
 
-const resizeOptions = "size/L:size extents/l:ext force/f: resizefs/r:- nofsck/n: stripes/i:num stripesize/I:size mirrors/m:num type:type alloc:alloc autobackup/A:yn noudevsync: nosync: reportformat:- "
+const resizeOptions = "size/L:size extents/l:ext force/f: resizefs/r:- nofsck/n: stripes/i:- stripesize/I:- mirrors/m:- type:- alloc:alloc autobackup/A:yn noudevsync: nosync: reportformat:- "
 
 // lookOption finds a command's option by long name or letter.
 func lookOption(command, name string, short byte) (option, bool) {
@@ -198,6 +195,9 @@ func (c *command) option(o option, value string) int {
 		_, sign, problem := parseSize(value)
 		if sign == '-' && c.name != "lvresize" && c.name != "lvreduce" {
 			problem = "Size may not be negative."
+			if o.name == "virtualsize" {
+				problem = "Size may not be relative/signed."
+			}
 		}
 		if problem != "" {
 			c.fail("%s", problem)
