@@ -209,8 +209,9 @@ var fieldHelp = regexp.MustCompile(`^(-+|[a-z_?]+ +- .*|.* Fields|Selection (ope
 
 // unmodelled is what the fake leaves out on purpose: what LVM says, again and
 // again, of a PV that is not there, or is back with old metadata, and that
-// metadata is not backed up, which the settings of all our commands ask for.
-var unmodelled = regexp.MustCompile(`^WARNING: (This metadata update is NOT backed up|Couldn't find device with uuid|VG \S+ is missing PV|ignoring metadata seqno|Inconsistent metadata|VG \S+ has unused reappeared PV|VG \S+ was previously updated|VG \S+ was missing PV|updating old metadata)|^See vgck --updatemetadata|^\[unselectable number\]$`)
+// metadata is not backed up, which the settings of all our commands ask for, and
+// when exactly it warns of pools that are promised too often.
+var unmodelled = regexp.MustCompile(`^WARNING: (Sum of all thin volume sizes|You have not turned on protection|Set activation/thin_pool_auto|This metadata update is NOT backed up|Couldn't find device with uuid|VG \S+ is missing PV|ignoring metadata seqno|Inconsistent metadata|VG \S+ has unused reappeared PV|VG \S+ was previously updated|VG \S+ was missing PV|updating old metadata)|^See vgck --updatemetadata|^\[unselectable number\]$`)
 
 // hiddenDisk is what LVM says of a disk that is not there: the real one's is
 // hidden by a filter.

@@ -239,6 +239,9 @@ func (c *command) resolve(req *creation, origin, pool string) int {
 // sized turns --size, --virtualsize or --extents into extents.
 func (c *command) sized(req *creation) int {
 	vg := req.vg
+	if req.kind == thinPool && req.name != "" && vg.lv(req.name) != nil {
+		return c.failed("Logical volume %s already exists in Volume group %s.", req.name, vg.name)
+	}
 	which := "size"
 	if req.kind == thinVolume {
 		which = "virtualsize"
@@ -309,9 +312,6 @@ func (c *command) copies() int {
 func (c *command) checkName(req *creation) int {
 	if req.name == "" {
 		req.name = req.vg.autoName()
-	}
-	if req.vg.lv(req.name) != nil && req.kind == thinPool {
-		return c.failed("Logical volume %s already exists in Volume group %s.", req.name, req.vg.name)
 	}
 	if req.vg.lv(req.name) != nil && req.kind != thickSnapshot { // of that later: see createSnapshot
 		return c.failed("Logical Volume %q already exists in volume group %q", req.name, req.vg.name)
@@ -410,11 +410,28 @@ func (c *command) allocate(req creation, r request, needed int64) (grant, int) {
 	if _, free := req.vg.extents(); needed > free {
 		return grant{}, c.failed("Volume group %q has insufficient free space (%d extents): %d required.", req.vg.name, free, needed)
 	}
+	if code := c.usable(r); code != exitOK {
+		return grant{}, code
+	}
 	g, missing, ok := allocate(r)
 	if !ok {
 		return grant{}, c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, missing)
 	}
 	return g, exitOK
+}
+
+// usable refuses a request for more extents than there are on PVs that may be used.
+func (c *command) usable(r request) int {
+	var free int64
+	for _, p := range r.vg.pvs {
+		for _, a := range p.freeAreas() {
+			free += a.count
+		}
+	}
+	if n := r.each*int64(r.width) + r.meta; n > free && !strings.Contains(c.last("extents"), "%") {
+		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
+	}
+	return exitOK
 }
 
 // place commits new LVs, the last of them the one that was asked for, and then

@@ -21,6 +21,9 @@ func (c *command) createRaid(req creation) int {
 	if n := each * int64(copies); n > free && !share {
 		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
 	}
+	if code := c.usable(request{vg: vg, width: copies, each: each}); code != exitOK {
+		return code
+	}
 	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on})
 	for share && !ok && req.extents > 1 { // a share of what is free is taken as far as it goes
 		req.extents -= max(1, missing/int64(copies))
