@@ -21,6 +21,7 @@ type command struct {
 	args2    []string // positional
 	out, err strings.Builder
 	undo     []func()
+	settle   func() // what a commit makes true beside the metadata
 	going    *removal
 	extra    int64                 // commits that LVM needs beside the one that the fake makes
 	missing  []string              // LVs that were named and are not there
@@ -254,6 +255,10 @@ func (c *command) commit(vg *volumeGroup) bool {
 		}
 	}
 	c.undo = nil
+	if c.settle != nil {
+		c.settle()
+		c.settle = nil
+	}
 	c.s.at(AfterCommit)
 	return true
 }

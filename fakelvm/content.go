@@ -237,7 +237,9 @@ func (l *logicalVolume) read(h *Host, p []byte, off int64) error {
 // write stores p on the LV as its device would.
 func (l *logicalVolume) write(h *Host, p []byte, off int64) error {
 	for _, s := range l.snaps {
-		s.snap.preserve(h, s, off, int64(len(p)))
+		if s.active {
+			s.snap.preserve(h, s, off, int64(len(p)))
+		}
 	}
 	switch l.kind {
 	case raid1:

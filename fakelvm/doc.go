@@ -42,9 +42,9 @@
 // # Versions
 //
 // The JSON is that of --reportformat json: every value a string, a list in one
-// string, "" for what there is none of. lvm2 2.03.17 and later print the same for
-// it and have json_std beside, with numbers, null and arrays; 2.03.16 refuses that
-// word, and so does the fake. Fields that newer versions add are absent here:
+// string, "" for what there is none of. By its manual lvm2 2.03.17 and later have
+// json_std beside it, with numbers, null and arrays (not tried here); 2.03.16
+// refuses that word, and so does the fake. Fields that newer versions add are absent here:
 // whoever asks for one by name gets the error that 2.03.16 gives.
 //
 // # Steps and faults

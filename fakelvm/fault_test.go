@@ -140,6 +140,37 @@ func TestCrashDuringExtendLeavesTheOldDevice(t *testing.T) {
 	require.Equal(t, "v linear 128MiB active /dev/fake0:0-31", volume(h, "v"))
 }
 
+// A removal that dies behind its commit has removed all of the volume.
+func TestCrashDuringRemoveOfThinAndSnapshot(t *testing.T) {
+	h := newHost(t)
+	do(t, h, "lvcreate --yes --type thin-pool --name pool --size 16m vg0")
+	do(t, h, "lvcreate --yes --type thin --name t --virtualsize 1g --thinpool pool vg0")
+	do(t, h, "lvcreate --yes --name o --size 16m vg0")
+	do(t, h, "lvcreate --yes --snapshot --name s --size 4m vg0/o")
+	require.NoError(t, put(t, h, "/dev/vg0/t", 0, secret))
+	for _, name := range []string{"t", "s"} {
+		h.ResetSteps()
+		h.CrashDuring(1, fakelvm.BeforeCommit)
+		_, err := h.Run(context.Background(), "lvremove", "--yes", "vg0/"+name)
+		require.ErrorIs(t, err, fakelvm.ErrCrashed)
+		h.Restart()
+		require.NotEmpty(t, volume(h, name))
+		h.ResetSteps()
+		h.CrashDuring(1, fakelvm.AfterCommit)
+		_, err = h.Run(context.Background(), "lvremove", "--yes", "vg0/"+name)
+		require.ErrorIs(t, err, fakelvm.ErrCrashed)
+		h.Restart()
+		require.Empty(t, volume(h, name))
+	}
+	require.Equal(t, "pool thin-pool 16MiB active 0 of 256 chunks used", volume(h, "pool"))
+	require.NoError(t, put(t, h, "/dev/vg0/o", 0, secret))
+	state, err := h.Save()
+	require.NoError(t, err)
+	again, err := fakelvm.Load(state)
+	require.NoError(t, err)
+	require.Equal(t, h.String(), again.String())
+}
+
 func TestFailNextChangesNothing(t *testing.T) {
 	h := newHost(t)
 	before := h.String()

@@ -44,11 +44,13 @@ func (c *command) removeAll(vg *volumeGroup, lvs []*logicalVolume) bool {
 		c.rollback()
 		return false
 	}
+	c.settle = func() {
+		for _, f := range c.going.after {
+			f()
+		}
+	}
 	if !c.commit(vg) {
 		return false
-	}
-	for _, f := range c.going.after {
-		f()
 	}
 	for _, name := range c.going.names {
 		c.say("Logical volume %q successfully removed.", name)
