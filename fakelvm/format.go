@@ -40,7 +40,8 @@ var filesystems = []filesystem{
 // findSignatures is what blkid would find, LVM's own label included.
 func findSignatures(h *Host, c interface {
 	read(h *Host, p []byte, off int64) error
-}) []signature {
+},
+) []signature {
 	var found []signature
 	buf := make([]byte, 4096)
 	for _, f := range filesystems {
