@@ -498,7 +498,7 @@ func health(l *logicalVolume) string {
 	switch {
 	case l.partial():
 		return "partial"
-	case l.pool != nil && l.live() && l.pool.starved:
+	case l.pool != nil && l.live() && l.pool.outOfData:
 		return "out_of_data"
 	}
 	return ""

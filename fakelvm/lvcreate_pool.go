@@ -232,7 +232,7 @@ func (c *command) createThin(req creation) int {
 	if code := c.fits(req); code != exitOK {
 		return code
 	}
-	if p.starved {
+	if p.outOfData {
 		c.fail("WARNING: Thin pool %s is out of data space.", pool.fullName())
 		return c.failed("Cannot create new thin volume, free space in thin pool %s reached threshold.", pool.fullName())
 	}

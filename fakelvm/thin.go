@@ -23,10 +23,9 @@ type thinPoolState struct {
 	thins       []*logicalVolume
 	refs        map[int64]int32 // data chunk → how many thin volumes map it
 	cursor      int64           // where the search for a free chunk begins
-	outOfData   bool            // a write has failed for want of a chunk
-	// starved: a write found no free chunk. Only then does the kernel call the pool
-	// out of data and LVM refuse new thin volumes; 100 % used is not enough.
-	starved bool
+	// outOfData: a write found no free chunk. Only then does the kernel call the pool
+	// so and LVM refuse new thin volumes; 100 % used is not enough.
+	outOfData bool
 }
 
 // thinState is what a thin volume has: chunks instead of extents.
@@ -81,7 +80,7 @@ func (p *thinPoolState) metaTotal() int64 { return p.meta.bytes() / thinBlock }
 func (p *thinPoolState) take() (int64, error) {
 	total := p.chunks()
 	if p.full() {
-		p.starved = true
+		p.outOfData = true
 		return 0, errNoSpace
 	}
 	if p.metaBlocks() >= p.metaTotal() {
@@ -102,7 +101,7 @@ func (p *thinPoolState) take() (int64, error) {
 func (p *thinPoolState) release(c int64) {
 	if p.refs[c]--; p.refs[c] <= 0 {
 		delete(p.refs, c)
-		p.starved = false
+		p.outOfData = false
 	}
 }
 
