@@ -64,6 +64,18 @@ func TestMemoryIsReadFromProcessStatus(t *testing.T) {
 	require.ErrorContains(t, err, "RssAnon")
 }
 
+func TestWorkIsReadFromTheKernelsCounters(t *testing.T) {
+	w, err := parseWork("cpu 1 2 3\nctxt 1200\nbtime 5\nprocesses 40\nnr_free 1\npgfault 900\npgmajfault 7\n")
+	require.NoError(t, err)
+	require.Equal(t, work{processes: 40, switches: 1200, faults: 900}, w)
+	require.Equal(t, "4.0 processes and threads, 120 context switches, 90 page faults", w.each(10))
+	_, err = parseWork("ctxt 1\nprocesses 2\npgmajfault 7\n")
+	require.ErrorContains(t, err, "no pgfault")
+	before := w
+	require.ErrorIs(t, counted(&w, func() error { return errTold }), errTold)
+	require.Equal(t, before, w, "what failed is not counted")
+}
+
 func TestBareSequenceRepeatsWhatWasRecorded(t *testing.T) {
 	v, other := newVolume(1), newVolume(2)
 	device := "/dev/vg/" + v.handle()

@@ -102,10 +102,21 @@ func (b *bench) record(ctx context.Context, binary, dir string, log *os.File) er
 	if _, err := r.take(); err != nil { // what its start took
 		return err
 	}
+	before, err := a.commands(ctx)
+	if err != nil {
+		return err
+	}
 	if _, err := a.publish(ctx, v); err != nil {
 		return err
 	}
 	in, err := r.take()
+	if err != nil {
+		return err
+	}
+	if _, err := a.settle(ctx, before); err != nil {
+		return err
+	}
+	later, err := r.take()
 	if err != nil {
 		return err
 	}
@@ -122,7 +133,7 @@ func (b *bench) record(ctx context.Context, binary, dir string, log *os.File) er
 	if b.bare, err = newBare(v, in, out, bareDir); err != nil {
 		return err
 	}
-	fmt.Printf("programs that podlv runs before it answers: publish: %s; unpublish: %s\n", names(in), names(out))
+	fmt.Printf("programs that podlv runs before it answers: publish: %s (and later: %s); unpublish: %s\n", names(in), names(later), names(out))
 	for _, c := range append(append([]call{}, b.bare.in...), b.bare.out...) {
 		fmt.Printf("  bare: %s\n", strings.Join(c, " "))
 	}
@@ -226,7 +237,7 @@ func (b *bench) publishAndSettle(ctx context.Context, v volume, r *round4, to *r
 		return err
 	}
 	to.beforePublish(answered.since(before))
-	settled, err := b.settle(ctx, answered)
+	settled, err := b.agent.settle(ctx, answered)
 	if err != nil {
 		return err
 	}
@@ -235,7 +246,7 @@ func (b *bench) publishAndSettle(ctx context.Context, v volume, r *round4, to *r
 }
 
 // settle waits until the agent has run an lvchange more than before.
-func (b *bench) settle(ctx context.Context, before commands) (commands, error) {
+func (a *agent) settle(ctx context.Context, before commands) (commands, error) {
 	deadline := time.Now().Add(settleTime)
 	wait := quietTime
 	for {
@@ -244,7 +255,7 @@ func (b *bench) settle(ctx context.Context, before commands) (commands, error) {
 			return nil, ctx.Err()
 		case <-time.After(wait):
 		}
-		now, err := b.agent.commands(ctx)
+		now, err := a.commands(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -278,33 +289,27 @@ func (b *bench) unpublish(ctx context.Context, v volume, r *round4, to *results)
 // that are made one after the other: half of them before and half after, so that
 // both meet a volume group as full and a host as busy, on average.
 func (b *bench) atOnce(ctx context.Context, n int) error {
-	var r burst
+	r := &burst{volumes: n}
 	ours, theirs := b.volumes(n), b.volumes(n)
 	early, late := theirs[:n/2], theirs[n/2:]
-	if err := each(early, &r.bare, func(v volume) (time.Duration, error) { return b.bare.publish(ctx, v, false) }); err != nil {
-		return err
+	for _, step := range []func() error{
+		func() error { return b.bareSerial(ctx, early, b.bare.publish, &r.bare, &r.bareWork) },
+		func() error { return b.publishTogether(ctx, ours, len(early), r) },
+		func() error { return b.bareSerial(ctx, late, b.bare.publish, &r.bare, &r.bareWork) },
+		func() error { return check(ctx, n, n) },
+		func() error {
+			return b.bareSerial(ctx, early, b.bare.unpublish, &r.bareUnpublish, &r.bareUnpublishWork)
+		},
+		func() error { return together(ctx, ours, b.agent.unpublish, &r.unpublish, &r.unpublishWork) },
+		func() error { return b.bareSerial(ctx, late, b.bare.unpublish, &r.bareUnpublish, &r.bareUnpublishWork) },
+		func() error { return check(ctx, 0, 0) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	if err := b.publishTogether(ctx, ours, len(early), &r); err != nil {
-		return err
-	}
-	if err := each(late, &r.bare, func(v volume) (time.Duration, error) { return b.bare.publish(ctx, v, false) }); err != nil {
-		return err
-	}
-	if err := check(ctx, n, n); err != nil {
-		return err
-	}
-	if err := each(early, &r.bareUnpublish, func(v volume) (time.Duration, error) { return b.bare.unpublish(ctx, v, false) }); err != nil {
-		return err
-	}
-	var err error
-	if r.unpublish, err = together(ours, func(v volume) error { return untimed(b.agent.unpublish(ctx, v)) }); err != nil {
-		return err
-	}
-	if err := each(late, &r.bareUnpublish, func(v volume) (time.Duration, error) { return b.bare.unpublish(ctx, v, false) }); err != nil {
-		return err
-	}
-	b.results.bursts = append(b.results.bursts, r)
-	return check(ctx, 0, 0)
+	b.results.bursts = append(b.results.bursts, *r)
+	return nil
 }
 
 // publishTogether publishes volumes at once, waits until their podlv.state=new is
@@ -314,7 +319,7 @@ func (b *bench) publishTogether(ctx context.Context, volumes []volume, theirs in
 	if err != nil {
 		return err
 	}
-	if r.publish, err = together(volumes, func(v volume) error { return untimed(b.agent.publish(ctx, v)) }); err != nil {
+	if err := together(ctx, volumes, b.agent.publish, &r.publish, &r.publishWork); err != nil {
 		return err
 	}
 	answered, err := b.agent.commands(ctx)
@@ -334,34 +339,41 @@ func (b *bench) publishTogether(ctx context.Context, volumes []volume, theirs in
 	return err
 }
 
-// each does something with volumes one after the other, and adds up the time.
-func each(volumes []volume, sum *time.Duration, do func(volume) (time.Duration, error)) error {
-	for _, v := range volumes {
-		took, err := do(v)
-		if err != nil {
-			return err
+// bareSerial makes or removes bare volumes one after the other, and adds up the
+// time and the work.
+func (b *bench) bareSerial(ctx context.Context, volumes []volume, do func(context.Context, volume, bool) (time.Duration, error), sum *time.Duration, w *work) error {
+	return counted(w, func() error {
+		for _, v := range volumes {
+			took, err := do(ctx, v, false)
+			if err != nil {
+				return err
+			}
+			*sum += took
 		}
-		*sum += took
-	}
-	return nil
+		return nil
+	})
 }
 
-// together calls do for all volumes at once, and gives the time until the last
-// one was done.
-func together(volumes []volume, do func(volume) error) (time.Duration, error) {
-	errs := make(chan error, len(volumes))
-	start := time.Now()
-	for _, v := range volumes {
-		go func() { errs <- do(v) }()
-	}
-	var err error
-	for range volumes {
-		err = errors.Join(err, <-errs)
-	}
-	return time.Since(start), err
+// together calls do for all volumes at once, and adds the time until the last one
+// was done.
+func together(ctx context.Context, volumes []volume, do func(context.Context, volume) (time.Duration, error), sum *time.Duration, w *work) error {
+	return counted(w, func() error {
+		errs := make(chan error, len(volumes))
+		start := time.Now()
+		for _, v := range volumes {
+			go func() {
+				_, err := do(ctx, v)
+				errs <- err
+			}()
+		}
+		var err error
+		for range volumes {
+			err = errors.Join(err, <-errs)
+		}
+		*sum += time.Since(start)
+		return err
+	})
 }
-
-func untimed(_ time.Duration, err error) error { return err }
 
 // settleAll waits until only the bare LVs are tagged podlv.state=new. A burst can
 // take more than one lvchange.

@@ -25,12 +25,16 @@ const (
 // the times of each of the four kinds.
 type round4 struct{ publish, barePublish, unpublish, bareUnpublish []time.Duration }
 
-// burst is a round of volumes that were published at once, and of bare ones that
-// were made one after the other: the times of all of them together.
+// burst is a round of volumes that were published at once, and of as many bare
+// ones that were made one after the other: the times and the work of all together.
 type burst struct {
+	volumes             int
 	publish, unpublish  time.Duration
 	bare, bareUnpublish time.Duration
 	during, after       commands // until the last answer of the publishes, and after it
+
+	publishWork, unpublishWork  work
+	bareWork, bareUnpublishWork work
 }
 
 // results is all that was measured.
@@ -149,6 +153,19 @@ func (r *results) print(w io.Writer, b *bare, p plan) {
 		ms(r.published["lvcreate"].mean()), ms(r.unpublished["lvremove"].mean()), ms(mean(b.steps["lvm lvcreate"])), ms(mean(b.steps["lvm lvremove"])))
 	fmt.Fprintf(w, "lvm commands before the answers of %d publishes: %s; of %d unpublishes: %s\n", r.publishes, r.published, r.unpublishes, r.unpublished)
 	fmt.Fprintf(w, "lvm commands after the answers of publishes that came one by one: %s, %s each\n", r.settled, ms(r.settled["lvchange"].mean()))
+	last := r.bursts[len(r.bursts)-1]
+	fmt.Fprintf(w, "the kernel's work for one volume, in the last burst:\n")
+	for _, row := range []struct {
+		name string
+		work work
+	}{
+		{"publish", last.publishWork},
+		{"bare publish", last.bareWork},
+		{"unpublish", last.unpublishWork},
+		{"bare unpublish", last.bareUnpublishWork},
+	} {
+		fmt.Fprintf(w, "  %-15s %s\n", row.name, row.work.each(last.volumes))
+	}
 	fmt.Fprintf(w, "agent's memory: idle RssAnon %.1f MiB, VmRSS %.1f MiB; with %d volumes RssAnon %.1f MiB, VmRSS %.1f MiB\n",
 		mib(r.idle.anonymous), mib(r.idle.resident), p.burst, mib(r.full.anonymous), mib(r.full.resident))
 
