@@ -39,7 +39,8 @@ func hostLVM() error {
 
 // onThisHost runs the test binary on loop devices over the images. lvm is
 // configured to see nothing but them.
-func (r *runner) onThisHost(ctx context.Context, p *testPackage, work string, images, args []string) (code int, err error) {
+func (r *runner) onThisHost(ctx context.Context, j *job, work string, images []string) (code int, err error) {
+	p, args := j.p, j.args
 	env := append(os.Environ(), "PATH="+r.programs()+":"+os.Getenv("PATH"))
 	if p.ImportPath != harness {
 		disks, detach, err := attach(ctx, images)
@@ -61,13 +62,13 @@ func (r *runner) onThisHost(ctx context.Context, p *testPackage, work string, im
 	}
 	cmd := exec.CommandContext(ctx, p.binary, args...)
 	cmd.Dir, cmd.Env = p.Dir, env
-	cmd.Stdout, cmd.Stderr = r.out, r.out
+	cmd.Stdout, cmd.Stderr = j.out, j.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	start := time.Now()
 	err = cmd.Run()
-	r.say("test binary ended after %.1fs", time.Since(start).Seconds())
+	r.say(j.out, "test binary ended after %.1fs", time.Since(start).Seconds())
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

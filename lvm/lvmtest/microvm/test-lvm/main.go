@@ -14,6 +14,8 @@
 // -lvm.disks=/dev/…,/dev/…: empty disks that lvm sees, and the only ones. The
 // module's own programs (./cmd/...) are built before and come first on PATH.
 //
+// Only the tests in files behind the tag are run. In machines they are divided
+// among several, each with disks of its own; what they print comes in order.
 // Tests whose names start with TestCrash may call microvm.Crash. Each has a
 // machine and disks of its own, in both modes; where no machine can be booted
 // they are reported as not run.
@@ -27,6 +29,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -43,6 +46,7 @@ type options struct {
 	disks    int
 	diskSize int64
 	memory   string
+	parallel int
 	verbose  bool
 	packages []string
 	extra    []string // flags for the test binaries
@@ -91,10 +95,11 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.mode, "mode", "auto", "where: host (root, device-mapper, loop devices), microvm, or auto: host where that can be, else microvm")
 	flags.StringVar(&o.run, "run", "", "only tests that match this `regexp`, as in go test")
 	flags.IntVar(&o.count, "count", 1, "run each test this many times")
-	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one start of a test binary")
+	flags.DurationVar(&o.timeout, "timeout", 20*time.Minute, "longest time for one start of a test binary")
 	flags.IntVar(&o.disks, "disks", 4, "number of empty disks")
 	size := flags.String("disk-size", "4G", "size of each disk; it takes only the room that is written")
 	flags.StringVar(&o.memory, "memory", "1G", "memory of a machine")
+	flags.IntVar(&o.parallel, "p", min(runtime.NumCPU(), 4), "number of machines at once; each uses one CPU")
 	flags.BoolVar(&o.verbose, "v", false, "also say what test-lvm itself does")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -102,6 +107,9 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	o.packages = flags.Args()
 	if !slices.Contains([]string{"auto", "host", "microvm"}, o.mode) {
 		return o, fmt.Errorf("-mode %q: want auto, host or microvm", o.mode)
+	}
+	if o.count < 1 || o.parallel < 1 {
+		return o, errors.New("-count and -p: want at least 1")
 	}
 	var err error
 	o.diskSize, err = microvm.ParseSize(*size)
@@ -112,9 +120,9 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 }
 
 // say prints what test-lvm itself does.
-func (o options) say(format string, args ...any) {
+func (o options) say(w io.Writer, format string, args ...any) {
 	if o.verbose {
-		fmt.Fprintf(o.out, "# "+format+"\n", args...)
+		fmt.Fprintf(w, "# "+format+"\n", args...)
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -29,11 +32,11 @@ type testPackage struct {
 	Dir          string
 	TestGoFiles  []string
 	XTestGoFiles []string
+	tagged       []string // those of the files that only the tag brings
 	binary       string
 }
 
-// findPackages are those of the patterns that have more test files with the tag
-// than without.
+// findPackages are those of the patterns that have test files behind the tag.
 func findPackages(ctx context.Context, patterns []string) ([]*testPackage, error) {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
@@ -46,13 +49,20 @@ func findPackages(ctx context.Context, patterns []string) ([]*testPackage, error
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]int{}
+	always := map[string]bool{}
 	for _, p := range without {
-		files[p.ImportPath] = len(p.TestGoFiles) + len(p.XTestGoFiles)
+		for _, f := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			always[filepath.Join(p.Dir, f)] = true
+		}
 	}
 	var found []*testPackage
 	for _, p := range with {
-		if len(p.TestGoFiles)+len(p.XTestGoFiles) > files[p.ImportPath] {
+		for _, f := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			if path := filepath.Join(p.Dir, f); !always[path] {
+				p.tagged = append(p.tagged, path)
+			}
+		}
+		if len(p.tagged) > 0 {
 			found = append(found, p)
 		}
 	}
@@ -102,21 +112,28 @@ func buildPrograms(ctx context.Context, dir string) error {
 	return err
 }
 
-// tests are the names of the binary's top-level tests, examples and fuzz seeds
-// that match the first element of the regexp run.
+// tests are the names of the tests behind the tag that match the first element of
+// the regexp run. The package's other tests need no LVM and have run elsewhere.
 func (p *testPackage) tests(ctx context.Context, run string) ([]string, error) {
+	behindTag := map[string]bool{}
+	for _, f := range p.tagged {
+		file, err := parser.ParseFile(token.NewFileSet(), f, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range file.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
+				behindTag[fn.Name.Name] = true
+			}
+		}
+	}
 	top, _ := splitRun(run)
 	out, err := runQuietly(ctx, p.Dir, p.binary, "-test.list="+top)
 	if err != nil {
 		return nil, fmt.Errorf("list the tests of %s: %w", p.ImportPath, err)
 	}
-	var names []string
-	for _, n := range strings.Fields(string(out)) {
-		if strings.HasPrefix(n, "Test") || strings.HasPrefix(n, "Example") || strings.HasPrefix(n, "Fuzz") {
-			names = append(names, n)
-		}
-	}
-	return names, nil
+	// Among the names may be what TestMain prints.
+	return slices.DeleteFunc(strings.Fields(string(out)), func(n string) bool { return !behindTag[n] }), nil
 }
 
 // knows tells whether the binary has a flag.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/podlv/podlv/lvm/lvmtest/microvm"
@@ -61,79 +62,145 @@ func testAll(ctx context.Context, o options) (failed bool, err error) {
 			p.binary = ""
 		}
 	}
-	o.say("compiled in %.1fs; tests run %s", time.Since(start).Seconds(), map[bool]string{true: "on this host", false: "in microVMs"}[onHost])
+	o.say(o.out, "compiled in %.1fs; tests run %s", time.Since(start).Seconds(), map[bool]string{true: "on this host", false: "in microVMs"}[onHost])
+	var plans []*plan
 	for _, p := range packages {
 		if p.binary == "" {
 			continue
 		}
-		ok, err := r.test(ctx, p)
+		pl, err := r.plan(ctx, p)
 		if err != nil {
-			return failed, err
+			return true, err
 		}
-		failed = failed || !ok
+		plans = append(plans, pl)
 	}
-	return failed, ctx.Err()
+	passed, err := r.runAll(ctx, plans)
+	return failed || !passed, err
 }
 
 // programs is the folder of the module's own programs.
 func (r *runner) programs() string { return filepath.Join(r.dir, "bin") }
 
-// test runs the tests of one package and prints its last line.
-func (r *runner) test(ctx context.Context, p *testPackage) (ok bool, err error) {
+// plan is what is to be done for one package.
+type plan struct {
+	p     *testPackage
+	jobs  []*job
+	notes []string // printed before its result
+	word  string   // printed behind its result
+}
+
+// plan divides the tests of a package among starts of its binary: in machines a
+// few each, so that several can run at once; each test that crashes alone.
+func (r *runner) plan(ctx context.Context, p *testPackage) (*plan, error) {
 	names, err := p.tests(ctx, r.run)
 	if err != nil {
-		fmt.Fprintf(r.out, "%v\nFAIL\t%s\n", err, p.ImportPath)
-		return false, nil
+		return nil, err
 	}
+	pl := &plan{p: p}
 	flags := []string{"-test.v", "-test.timeout=" + r.timeout.String()}
 	for _, f := range r.extra {
 		if p.knows(ctx, f) {
 			flags = append(flags, f)
 		} else {
-			fmt.Fprintf(r.out, "# the tests of %s have no flag %s: left out\n", p.ImportPath, f)
+			pl.notes = append(pl.notes, fmt.Sprintf("# the tests of %s have no flag %s: left out", p.ImportPath, f))
 		}
 	}
-	start := time.Now()
-	ok = true
+	_, rest := splitRun(r.run)
+	add := func(onHost bool, count int, names ...string) {
+		pl.jobs = append(pl.jobs, newJob(p, onHost, append([]string{
+			"-test.count=" + strconv.Itoa(count), "-test.run=^(" + strings.Join(names, "|") + ")$" + rest,
+		}, flags...)))
+	}
 	crash := func(name string) bool { return strings.HasPrefix(name, crashPrefix) }
-	if slices.ContainsFunc(names, func(n string) bool { return !crash(n) }) {
-		top, rest := splitRun(r.run)
-		args := append([]string{"-test.count=" + strconv.Itoa(r.count), "-test.run=" + top + rest, "-test.skip=^" + crashPrefix}, flags...)
-		passed, err := r.start(ctx, p, r.onHost || p.ImportPath == harness, args)
-		if err != nil {
-			return false, err
+	together := slices.DeleteFunc(slices.Clone(names), crash)
+	switch onHost := r.onHost || p.ImportPath == harness; {
+	case len(together) == 0:
+	case onHost:
+		add(true, r.count, together...)
+	default:
+		for c := range slices.Chunk(together, 1+(len(together)-1)/(2*r.parallel)) {
+			add(false, r.count, c...)
 		}
-		ok = passed
 	}
-	notRun := ""
 	for _, name := range names {
 		switch {
 		case !crash(name):
-			continue
 		case r.machines != nil:
-			fmt.Fprintf(r.out, "=== NOT RUN %s: %v\n", name, r.machines)
-			notRun = " [some tests not run]"
-			continue
-		}
-		_, rest := splitRun(r.run)
-		for range r.count {
-			passed, err := r.start(ctx, p, false, append([]string{"-test.run=^" + name + "$" + rest}, flags...))
-			if err != nil {
-				return false, err
+			pl.notes = append(pl.notes, fmt.Sprintf("=== NOT RUN %s: %v", name, r.machines))
+			pl.word = " [some tests not run]"
+		default:
+			for range r.count {
+				add(false, 1, name)
 			}
-			ok = ok && passed
 		}
 	}
 	if len(names) == 0 {
-		notRun = " [no tests to run]"
+		pl.word = " [no tests to run]"
 	}
-	word := map[bool]string{true: "ok  ", false: "FAIL"}[ok]
-	fmt.Fprintf(r.out, "%s\t%s\t%.3fs%s\n", word, p.ImportPath, time.Since(start).Seconds(), notRun)
-	return ok, nil
+	return pl, nil
 }
 
-// start starts the package's test binary once, with disks of its own.
-func (r *runner) start(ctx context.Context, p *testPackage, onHost bool, args []string) (ok bool, err error) {
+// runAll runs the jobs of all plans, several at once but no two on the host, and
+// prints what they say one after the other.
+func (r *runner) runAll(ctx context.Context, plans []*plan) (passed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all []*job
+	for _, pl := range plans {
+		all = append(all, pl.jobs...)
+	}
+	var running sync.WaitGroup
+	defer running.Wait() // disks and machines are theirs until then
+	defer cancel()
+	running.Add(1)
+	go func() {
+		defer running.Done()
+		slots := make(chan struct{}, r.parallel)
+		var host sync.Mutex // its LVM is one
+		for _, j := range all {
+			slots <- struct{}{}
+			running.Add(1)
+			go func() {
+				defer running.Done()
+				defer func() { <-slots }()
+				defer close(j.done)
+				if j.onHost {
+					host.Lock()
+					defer host.Unlock()
+				}
+				start := time.Now()
+				if j.err = ctx.Err(); j.err == nil {
+					j.passed, j.err = r.start(ctx, j)
+				}
+				j.took = time.Since(start)
+			}()
+		}
+	}()
+	passed = true
+	for _, pl := range plans {
+		ok, took := true, time.Duration(0)
+		for _, j := range pl.jobs {
+			if err := j.out.release(r.out); err != nil {
+				return false, err
+			}
+			<-j.done
+			if j.err != nil {
+				return false, j.err
+			}
+			ok, took = ok && j.passed, took+j.took
+		}
+		for _, n := range pl.notes {
+			fmt.Fprintln(r.out, n)
+		}
+		word := map[bool]string{true: "ok  ", false: "FAIL"}[ok]
+		fmt.Fprintf(r.out, "%s\t%s\t%.3fs%s\n", word, pl.p.ImportPath, took.Seconds(), pl.word)
+		passed = passed && ok
+	}
+	return passed, ctx.Err()
+}
+
+// start starts a test binary once, with disks of its own.
+func (r *runner) start(ctx context.Context, j *job) (ok bool, err error) {
 	work, err := os.MkdirTemp(r.dir, "run-")
 	if err != nil {
 		return false, err
@@ -152,46 +219,47 @@ func (r *runner) start(ctx context.Context, p *testPackage, onHost bool, args []
 	ctx, cancel := context.WithTimeout(ctx, r.timeout+30*time.Second)
 	defer cancel()
 	var code int
-	if onHost {
-		code, err = r.onThisHost(ctx, p, work, images, args)
+	if j.onHost {
+		code, err = r.onThisHost(ctx, j, work, images)
 	} else {
-		code, err = r.inMachine(ctx, p, work, images, args)
+		code, err = r.inMachine(ctx, j, work, images)
 	}
 	var died *microvm.DiedError
 	switch {
 	case errors.As(err, &died):
-		fmt.Fprintf(r.out, "%v\n", died)
+		fmt.Fprintf(j.out, "%v\n", died)
 		return false, nil
 	case errors.Is(err, context.DeadlineExceeded):
-		fmt.Fprintf(r.out, "ended after %s: the test binary did not keep its own time limit\n", r.timeout+30*time.Second)
+		fmt.Fprintf(j.out, "ended after %s: the test binary did not keep its own time limit\n", r.timeout+30*time.Second)
 		return false, nil
 	}
 	return code == 0, err
 }
 
 // inMachine runs the test binary in a machine, through all of its boots.
-func (r *runner) inMachine(ctx context.Context, p *testPackage, work string, images, args []string) (int, error) {
+func (r *runner) inMachine(ctx context.Context, j *job, work string, images []string) (int, error) {
+	p := j.p
 	share := filepath.Join(work, "share")
 	if err := os.Mkdir(share, 0o755); err != nil {
 		return 0, err
 	}
 	start := time.Now()
 	code, err := microvm.Run(ctx, microvm.Config{
-		Command: append([]string{p.binary}, r.withDisks(ctx, p, microvm.DiskNames(len(images)), args)...),
+		Command: append([]string{p.binary}, r.withDisks(ctx, p, microvm.DiskNames(len(images)), j.args)...),
 		Dir:     p.Dir,
 		Env:     []string{"PATH=" + r.programs() + ":" + os.Getenv("PATH")},
 		Memory:  r.memory,
 		Disks:   images,
 		Share:   share,
 		Visible: []string{r.programs()},
-		Console: r.out,
+		Console: j.out,
 		OnBoot: func(n int) {
 			if n > 1 {
-				fmt.Fprintf(r.out, "=== BOOT  %d\n", n)
+				fmt.Fprintf(j.out, "=== BOOT  %d\n", n)
 			}
 		},
 	})
-	r.say("machine ended after %.1fs", time.Since(start).Seconds())
+	r.say(j.out, "machine ended after %.1fs", time.Since(start).Seconds())
 	return code, err
 }
 
