@@ -240,6 +240,9 @@ func (c *command) commit(vg *volumeGroup) bool {
 		if p.disk.absent && !p.missing {
 			p.missing = true
 		}
+		if p.missing && !p.disk.absent && p.usedExtents() == 0 {
+			p.missing = false // LVM takes an empty PV back without being asked
+		}
 		if p.missing {
 			continue
 		}

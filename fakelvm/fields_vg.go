@@ -149,8 +149,8 @@ func (v *volumeGroup) areas() (there []*physicalVolume) {
 
 func (v *volumeGroup) least(get func(*physicalVolume) int64) value {
 	n := int64(-1)
-	for _, p := range v.areas() {
-		if x := get(p); n < 0 || x < n {
+	for _, p := range v.pvs { // those that are back and still called missing count
+		if x := get(p); !p.disk.absent && (n < 0 || x < n) {
 			n = x
 		}
 	}

@@ -108,6 +108,9 @@ func (c *command) creation() (req creation, code int) {
 		return req, code
 	}
 	if c.last("stripes") == "0" {
+		if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
+			c.fail("--extents may not be zero.")
+		}
 		return req, c.misused("--stripes may not be zero.")
 	}
 	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
@@ -127,6 +130,9 @@ func (c *command) creation() (req creation, code int) {
 		if n, _, _ := parseSize(c.last(o)); c.has(o) && n == 0 {
 			return req, c.misused("--%s may not be zero.", o)
 		}
+	}
+	if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
+		return req, c.misused("--extents may not be zero.")
 	}
 	if len(c.args2) == 0 { // the VG may stand before the pool
 		vgName, _, found := strings.Cut(c.last("thinpool"), "/")
@@ -259,9 +265,6 @@ func (c *command) sized(req *creation) int {
 		return exitOK
 	}
 	n, _, of, _ := parseExtents(c.last("extents"))
-	if of == "" && n == 0 {
-		return c.misused("--extents may not be zero.")
-	}
 	total, free := vg.extents()
 	if req.on != nil {
 		total, free = 0, 0

@@ -87,11 +87,24 @@ func (c *command) remove(l *logicalVolume) bool {
 	}
 	for _, s := range l.vg.inOrder(l.snaps) {
 		if !c.removeOne(s) {
+			if l.active {
+				c.fail("LV %s has open %d snapshot(s), not deactivating.", l.fullName(), openOnes(l.snaps))
+			}
 			c.fail("Logical volume %s not removed.", l.fullName())
 			return false
 		}
 	}
 	return c.removeOne(l)
+}
+
+func openOnes(lvs []*logicalVolume) int {
+	n := 0
+	for _, l := range lvs {
+		if l.opens > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *command) refuseHidden(l *logicalVolume) bool {

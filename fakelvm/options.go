@@ -5,6 +5,7 @@ package fakelvm
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -182,10 +183,22 @@ func (c *command) badLine() int {
 	return exitSyntax
 }
 
+// repeatable options may be given more than once (ARG_COUNTABLE and ARG_GROUPABLE
+// in lvm2's tools/args.h).
+var repeatable = []string{"addtag", "deltag", "configreport", "options", "select", "sort", "force", "verbose", "debug", "quiet"}
+
 // option stores one option, its value checked.
 func (c *command) option(o option, value string) int {
 	bad := func() int {
 		c.fail("Invalid argument for --%s: %s", o.name, value)
+		return c.badLine()
+	}
+	if len(c.set[o.name]) > 0 && !slices.Contains(repeatable, o.name) {
+		long := " --" + o.name
+		if o.short != 0 {
+			long = " -" + string(o.short) + "/--" + o.name
+		}
+		c.fail("Option%s may not be repeated.", long)
 		return c.badLine()
 	}
 	switch o.kind {

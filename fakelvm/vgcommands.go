@@ -63,17 +63,11 @@ func (c *command) vgcreate() int {
 func (c *command) join(vg *volumeGroup, paths []string) ([]*physicalVolume, int) {
 	var pvs []*physicalVolume
 	var disks []*disk
+	if !c.devicesFound(paths) || !c.unused(paths) {
+		return nil, exitFailed
+	}
 	for _, path := range paths {
 		d := c.h.disk(path)
-		if d == nil || d.absent {
-			c.leave(pvs)
-			return nil, c.failed("No device found for %s.", path)
-		}
-		if d.pv != nil && d.pv.vg != nil {
-			c.fail("Physical volume '%s' is already in volume group '%s'", path, d.pv.vg.name)
-			c.fail("Unable to add physical volume '%s' to volume group '%s'", path, d.pv.vg.name)
-			return nil, c.failed("%s: physical volume not initialized.", path)
-		}
 		if code := c.canBePV(d); code != exitOK {
 			return nil, code
 		}
@@ -93,6 +87,37 @@ func (c *command) join(vg *volumeGroup, paths []string) ([]*physicalVolume, int)
 		}
 	}
 	return pvs, exitOK
+}
+
+// devicesFound complains of paths without a disk. A disk that was taken away is
+// one that LVM knows of and may not use.
+func (c *command) devicesFound(paths []string) bool {
+	missing, known := false, false
+	for _, path := range paths {
+		d := c.h.disk(path)
+		known = known || d != nil
+		if d == nil || d.absent {
+			c.fail("No device found for %s.", path)
+			missing = true
+		}
+	}
+	if missing && known {
+		c.fail("Command requires all devices to be found.")
+	}
+	return !missing
+}
+
+// unused complains of disks that are in a VG already.
+func (c *command) unused(paths []string) bool {
+	for _, path := range paths {
+		if d := c.h.disk(path); d.pv != nil && d.pv.vg != nil {
+			c.fail("Physical volume '%s' is already in volume group '%s'", path, d.pv.vg.name)
+			c.fail("Unable to add physical volume '%s' to volume group '%s'", path, d.pv.vg.name)
+			c.fail("%s: physical volume not initialized.", path)
+			return false
+		}
+	}
+	return true
 }
 
 // leave takes PVs out of their VG; they stay PVs.
@@ -178,7 +203,9 @@ func (c *command) pvremove() int {
 	for _, path := range c.args2 {
 		d := c.h.disk(path)
 		switch {
-		case d == nil || d.absent || d.pv == nil:
+		case d == nil || d.absent:
+			code = c.failed("No device found for %s.", path)
+		case d.pv == nil:
 			code = c.failed("No PV found on device %s.", path)
 		case d.pv.vg != nil:
 			c.fail("PV %s is used by VG %s so please use vgreduce first.", path, d.pv.vg.name)
@@ -209,6 +236,10 @@ func (c *command) pvchange() int {
 			c.fail("Allocatability not supported by orphan lvm2 format PV %s", path)
 			return c.failed("Physical volume %s not changed", path)
 		}
+		if p.vg != nil && !c.whole(p.vg) {
+			c.say("0 physical volumes changed / 0 physical volumes not changed")
+			return c.failed("Failed to find physical volume %q.", path)
+		}
 		if p.vg == nil {
 			return c.failed("Can't change tag on Physical Volume %s not in volume group", path)
 		}
@@ -237,10 +268,8 @@ func (c *command) vgextend() int {
 	if len(c.args2) < 2 {
 		return c.noSyntax()
 	}
-	for _, path := range c.args2[1:] {
-		if d := c.h.disk(path); d == nil || d.absent {
-			return c.failed("No device found for %s.", path)
-		}
+	if !c.has("restoremissing") && (!c.devicesFound(c.args2[1:]) || !c.unused(c.args2[1:])) {
+		return exitFailed
 	}
 	vg, ok := c.vgNamed(c.args2[0])
 	if !ok {
@@ -254,7 +283,16 @@ func (c *command) vgextend() int {
 	if c.has("restoremissing") {
 		restored := 0
 		for _, path := range c.args2[1:] {
-			if c.restore(vg, path) {
+			i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path && !p.disk.absent })
+			switch {
+			case i < 0:
+				c.fail("WARNING: PV %s not found in VG %s", path, vg.name)
+			case !vg.pvs[i].missing:
+				c.fail("WARNING: PV %s was not missing in VG %s", path, vg.name)
+			default:
+				p := vg.pvs[i]
+				p.missing = false
+				c.onUndo(func() { p.missing = true })
 				restored++
 			}
 		}
@@ -308,6 +346,9 @@ func (c *command) vgreduce() int {
 		return c.removeMissing(vg)
 	}
 	if !c.whole(vg) {
+		for _, path := range c.args2[1:] {
+			c.fail("Failed to find physical volume %q.", path)
+		}
 		return exitFailed
 	}
 	for _, path := range c.args2[1:] {
@@ -497,7 +538,7 @@ func (c *command) vgchange() int {
 				if !l.visible() {
 					continue
 				}
-				if !c.changeActivation(l, c.last("activate")) {
+				if l.snap == nil && !c.changeActivation(l, c.last("activate")) { // snapshots go with their origins
 					code = exitFailed
 				}
 				if l.active {
