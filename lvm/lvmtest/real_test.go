@@ -14,11 +14,35 @@ import (
 
 var disks = flag.String("lvm.disks", "", "empty disks, by commas; what is on them is lost")
 
-func TestRealLVM(t *testing.T) {
+// One test a chapter: test-lvm divides tests among machines.
+func TestRealReport(t *testing.T)   { chapter(t, "report") }
+func TestRealCreate(t *testing.T)   { chapter(t, "create") }
+func TestRealSpace(t *testing.T)    { chapter(t, "space") }
+func TestRealNames(t *testing.T)    { chapter(t, "names") }
+func TestRealOldBytes(t *testing.T) { chapter(t, "old bytes") }
+func TestRealExtend(t *testing.T)   { chapter(t, "extend") }
+func TestRealRemove(t *testing.T)   { chapter(t, "remove") }
+func TestRealTag(t *testing.T)      { chapter(t, "tag") }
+func TestRealActivate(t *testing.T) { chapter(t, "activate") }
+func TestRealThin(t *testing.T)     { chapter(t, "thin") }
+func TestRealSnapshot(t *testing.T) { chapter(t, "snapshot") }
+func TestRealBroken(t *testing.T)   { chapter(t, "broken") }
+func TestRealQueue(t *testing.T)    { chapter(t, "queue") }
+func TestRealIssues(t *testing.T)   { chapter(t, "issues") }
+
+func chapter(t *testing.T, name string) {
+	t.Helper()
 	if *disks == "" {
 		t.Fatal("no -lvm.disks: run this through make test-lvm")
 	}
-	lvmtest.Run(t, func(t *testing.T) lvmtest.Machine {
+	lvmtest.RunChapter(t, name, func(t *testing.T) lvmtest.Machine {
 		return lvmtest.RealMachine(t, strings.Split(*disks, ","))
 	})
+}
+
+// TestRealChapters would notice a chapter that has no test above.
+func TestRealChapters(t *testing.T) {
+	if n := len(lvmtest.Chapters()); n != 14 {
+		t.Fatalf("the contract has %d chapters: give each a test in this file", n)
+	}
 }
