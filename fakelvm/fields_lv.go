@@ -377,6 +377,9 @@ var lvDeviceFields = []field{
 
 // open tells whether anything has the LV's device open.
 func (h *Host) open(l *logicalVolume) bool {
+	if l.pool != nil { // its own device lies on another one as soon as it has had a volume
+		return l.active && l.pool.transaction > 0
+	}
 	if l.opens > 0 || l.held() {
 		return true
 	}
