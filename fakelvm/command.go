@@ -194,18 +194,6 @@ func (c *command) rollback() {
 	c.undo = nil
 }
 
-// quoted is a command line as LVM keeps it: words with a space in quotes.
-func quoted(args []string) string {
-	words := make([]string, len(args))
-	for i, a := range args {
-		words[i] = a
-		if strings.Contains(a, " ") {
-			words[i] = "'" + a + "'"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
 // commit writes the VG's metadata. It fails, with everything taken back, when
 // the text is too long for a metadata area.
 func (c *command) commit(vg *volumeGroup) bool {
