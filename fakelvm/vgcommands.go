@@ -313,24 +313,6 @@ func (c *command) vgextend() int {
 	return exitOK
 }
 
-// restore takes a PV that is back, and that the VG's metadata calls missing, for
-// present again.
-func (c *command) restore(vg *volumeGroup, path string) bool {
-	i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path && !p.disk.absent })
-	switch {
-	case i < 0:
-		c.fail("WARNING: PV %s not found in VG %s", path, vg.name)
-	case !vg.pvs[i].missing:
-		c.fail("WARNING: PV %s was not missing in VG %s", path, vg.name)
-	default:
-		p := vg.pvs[i]
-		p.missing = false
-		c.onUndo(func() { p.missing = true })
-		return true
-	}
-	return false
-}
-
 func (c *command) vgreduce() int {
 	if len(c.args2) == 0 || len(c.args2) == 1 && !c.has("removemissing") {
 		return c.noSyntax()
