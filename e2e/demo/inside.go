@@ -22,7 +22,7 @@ var podlvManifest string
 var podsManifest string
 
 // limit is for everything; a demo that takes longer has failed.
-const limit = 4 * time.Minute
+const limit = 6 * time.Minute
 
 // pods are those of pods.yaml.
 var pods = []string{"ext4", "xfs", "full"}
