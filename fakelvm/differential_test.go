@@ -9,6 +9,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func TestDifferential(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) % 1_000_000
 	}
-	again := "make test-lvm ARGS='-run TestDifferential -- -differential.seed=" + decimal(seed) + " -differential.commands=" + decimal(uint64(*differentialCommands)) + "'"
+	again := fmt.Sprintf("go run ./lvm/lvmtest/microvm/test-lvm -run TestDifferential ./fakelvm -- -differential.seed=%d -differential.commands=%d", seed, *differentialCommands)
 	t.Logf("seed %d; the same again: %s", seed, again)
 
 	real, err := newSide(lvmtest.RealMachine(t, disks))
@@ -81,11 +82,6 @@ func TestDifferential(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps: %v", *differentialCommands, done)
-}
-
-func decimal(n uint64) string {
-	b, _ := json.Marshal(n)
-	return string(b)
 }
 
 func deviceSize(t *testing.T, path string) int64 {
