@@ -28,10 +28,12 @@ type request struct {
 	ends  []int64           // for each leg: the extent behind the LV's last one
 	have  []*physicalVolume // all PVs that the LV is on
 	on    []*physicalVolume // nil: any
+	share bool              // it is a share of what is free: less will do
 }
 
 // grant is what was found.
 type grant struct {
+	each int64    // extents of a leg: what was asked for, or less of a share
 	legs [][]area // for each leg its areas; the n-th areas of all legs are equally long
 	log  *area
 }
@@ -111,7 +113,8 @@ func allocate(r request) (g grant, missing int64, ok bool) {
 			}
 		}
 	}
-	if a.need > 0 {
+	a.grant.each = r.each - a.need
+	if a.need > 0 && !(r.share && a.grant.each > 0) {
 		return a.grant, a.need*int64(r.width) + a.needMeta, false
 	}
 	return a.grant, 0, true

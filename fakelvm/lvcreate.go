@@ -303,6 +303,13 @@ func (c *command) sized(req *creation) int {
 	return exitOK
 }
 
+// shareOfFree tells whether --extents asks for a share of what is free. LVM then
+// takes as much as it can.
+func (c *command) shareOfFree() bool {
+	_, _, of, _ := parseExtents(c.last("extents"))
+	return of == "FREE"
+}
+
 func (c *command) copies() int {
 	n, err := strconv.Atoi(c.last("mirrors"))
 	if err != nil {
@@ -393,10 +400,12 @@ func (c *command) createLinear(req creation) int {
 			return c.failed("Number of stripes (%d) must not exceed number of physical volumes (%d)", req.stripes, pvs)
 		}
 	}
-	g, code := c.allocate(req, request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on}, req.extents)
+	r := request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on, share: c.shareOfFree()}
+	g, code := c.allocate(req, r, req.extents)
 	if code != exitOK {
 		return code
 	}
+	req.extents = g.each * int64(req.stripes)
 	if code := c.fits(req); code != exitOK {
 		return code
 	}
@@ -418,7 +427,7 @@ func (c *command) allocate(req creation, r request, needed int64) (grant, int) {
 	}
 	g, missing, ok := allocate(r)
 	if !ok {
-		return grant{}, c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, missing)
+		return grant{}, c.noRoom(req.name, missing, r.share)
 	}
 	return g, exitOK
 }
@@ -426,7 +435,11 @@ func (c *command) allocate(req creation, r request, needed int64) (grant, int) {
 // usable refuses a request for more extents than there are on PVs that may be used.
 func (c *command) usable(r request) int {
 	var free int64
-	for _, p := range r.vg.pvs {
+	pvs := r.vg.pvs
+	if r.on != nil {
+		pvs = r.on
+	}
+	for _, p := range pvs {
 		for _, a := range p.freeAreas() {
 			free += a.count
 		}
@@ -435,6 +448,14 @@ func (c *command) usable(r request) int {
 		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
 	}
 	return exitOK
+}
+
+// noRoom says that free extents are not where they would have to be.
+func (c *command) noRoom(name string, missing int64, share bool) int {
+	if share {
+		return c.failed("Insufficient suitable allocatable extents found for logical volume %s.", name)
+	}
+	return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", name, missing)
 }
 
 // place commits new LVs, the last of them the one that was asked for, and then

@@ -5,7 +5,6 @@ package fakelvm
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // createRaid makes a raid1 LV: images with an extent of metadata before each, all
@@ -16,7 +15,7 @@ func (c *command) createRaid(req creation) int {
 	if req.extents > free {
 		return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, req.extents)
 	}
-	share := strings.HasSuffix(strings.ToUpper(c.last("extents")), "%FREE")
+	share := c.shareOfFree()
 	each := req.extents + 1
 	if n := each * int64(copies); n > free && !share {
 		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
@@ -24,14 +23,12 @@ func (c *command) createRaid(req creation) int {
 	if code := c.usable(request{vg: vg, width: copies, each: each}); code != exitOK {
 		return code
 	}
-	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on})
-	for share && !ok && req.extents > 1 { // a share of what is free is taken as far as it goes
-		req.extents -= max(1, missing/int64(copies))
-		each = req.extents + 1
-		g, missing, ok = allocate(request{vg: vg, width: copies, each: each, on: req.on})
+	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on, share: share})
+	if req.extents = g.each - 1; ok && req.extents < 1 {
+		ok, missing = false, int64(copies)
 	}
 	if !ok {
-		return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", req.name, missing)
+		return c.noRoom(req.name, missing, share)
 	}
 	var parts []string
 	for i := range copies {
@@ -207,7 +204,7 @@ func (c *command) growSpare(req creation, spare *logicalVolume, meta int64, lvs 
 		if _, free := vg.extents(); meta-have > free {
 			return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, meta-have)
 		}
-		return c.failed("Insufficient suitable allocatable extents for logical volume : %d more required", missing)
+		return c.noRoom("", missing, false)
 	}
 	if spare == nil {
 		spare = c.newLV(req, poolSpare, "lvol0_pmspare")

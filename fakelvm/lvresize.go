@@ -107,7 +107,6 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 
 func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physicalVolume) int {
 	vg, old := l.vg, l.size
-	_, free := vg.extents()
 	switch {
 	case l.thin != nil:
 		c.onUndo(func() { c.setSize(l, old) })
@@ -116,18 +115,19 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		each := size - old
 		n := int64(len(l.images))
 		c.say("Extending %d mirror images.", n)
-		if each*n > free {
-			return c.failed("Insufficient free space: %d extents needed, but only %d available", each*n, free)
-		}
-		r := request{vg: vg, width: len(l.images), each: each, on: on}
+		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.shareOfFree()}
 		for _, image := range l.images {
 			pv, end := image.end()
 			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
 		}
+		if code := c.usable(r); code != exitOK {
+			return code
+		}
 		g, missing, ok := allocate(r)
 		if !ok {
-			return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", l.name, missing)
+			return c.noRoom(l.name, missing, r.share)
 		}
+		size = old + g.each
 		for i, image := range l.images {
 			c.grow(image, grant{legs: g.legs[i : i+1]}.segments(old, 0), size)
 		}
@@ -135,15 +135,16 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		c.setSize(l, size)
 	default:
 		more := size - old
-		if more > free {
-			return c.failed("Insufficient free space: %d extents needed, but only %d available", more, free)
-		}
 		r := c.extension(vg, target, more)
-		r.on = on
+		r.on, r.share = on, c.shareOfFree()
+		if code := c.usable(r); code != exitOK {
+			return code
+		}
 		g, missing, ok := allocate(r)
 		if !ok {
-			return c.failed("Insufficient suitable allocatable extents for logical volume %s: %d more required", l.name, missing)
+			return c.noRoom(l.name, missing, r.share)
 		}
+		size = old + g.each*legs
 		stripeSize := int64(0)
 		if legs > 1 {
 			stripeSize = target.segs[len(target.segs)-1].stripeSize
