@@ -55,8 +55,8 @@ func TestRecordedDifferential(t *testing.T) {
 				}
 				require.NoError(t, err)
 				got := fake.run(r.Step)
-				if d := difference(r.Outcome, got); d != "" {
-					t.Errorf("step %d: the fake is not as real lvm2 was\n%s\n%s", i, r.Step, d)
+				if deeds, words := difference(r.Outcome, got); deeds+words != "" {
+					t.Errorf("step %d: the fake is not as real lvm2 was\n%s\n%s%s", i, r.Step, deeds, words)
 				}
 				if got.Report != r.Outcome.Report {
 					t.FailNow() // from here on all would differ

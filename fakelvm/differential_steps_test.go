@@ -285,29 +285,30 @@ func (s *side) report() string {
 	return strings.Join(parts, "\n\n")
 }
 
-// difference says in what two outcomes differ; empty when in nothing.
-func difference(real, fake outcome) string {
-	var b strings.Builder
-	compare := func(what, real, fake string) {
+// difference says in what two outcomes differ: in what they did, and in their
+// words. Empty when in nothing.
+func difference(real, fake outcome) (deeds, words string) {
+	var d, w strings.Builder
+	compare := func(b *strings.Builder, what, real, fake string) {
 		if real == fake {
 			return
 		}
 		r, f := strings.Split(real, "\n"), strings.Split(fake, "\n")
-		fmt.Fprintf(&b, "%s:\n", what)
+		fmt.Fprintf(b, "%s:\n", what)
 		for _, l := range only(r, f) {
-			fmt.Fprintf(&b, "  real: %s\n", l)
+			fmt.Fprintf(b, "  real: %s\n", l)
 		}
 		for _, l := range only(f, r) {
-			fmt.Fprintf(&b, "  fake: %s\n", l)
+			fmt.Fprintf(b, "  fake: %s\n", l)
 		}
 	}
-	compare("exit status", fmt.Sprint(real.Code), fmt.Sprint(fake.Code))
-	compare("class", real.Class, fake.Class)
-	compare("data", real.Data, fake.Data)
-	compare("stdout", normal(real.Stdout), fake.Stdout)
-	compare("stderr", normal(real.Stderr), fake.Stderr)
-	compare("report", real.Report, fake.Report)
-	return b.String()
+	compare(&d, "exit status", fmt.Sprint(real.Code), fmt.Sprint(fake.Code))
+	compare(&d, "class", real.Class, fake.Class)
+	compare(&d, "data", real.Data, fake.Data)
+	compare(&w, "stdout", normal(real.Stdout), fake.Stdout)
+	compare(&w, "stderr", normal(real.Stderr), fake.Stderr)
+	compare(&d, "report", real.Report, fake.Report)
+	return d.String(), w.String()
 }
 
 // only is the lines of a that are not in b.

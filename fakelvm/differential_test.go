@@ -28,7 +28,9 @@ var (
 )
 
 // TestDifferential does the same random steps on real lvm2 and on the fake and
-// compares what each said and all of LVM after each step.
+// compares all of LVM after each step. Other exit statuses, other classes of error,
+// other bytes and other reports fail it. Other words are told, and do not: lvm2 has
+// more of them than a fake needs. On the recorded sessions they must agree too.
 func TestDifferential(t *testing.T) {
 	require.NotEmpty(t, *realDisks, "run this through make test-lvm: no -lvm.disks")
 	disks := strings.Split(*realDisks, ",")
@@ -74,11 +76,16 @@ func TestDifferential(t *testing.T) {
 			require.NoError(t, record.Encode(recorded{st, want}))
 			continue
 		}
-		if d := difference(want, fake.run(st)); d != "" {
+		deeds, words := difference(want, fake.run(st))
+		if words != "" {
+			done["in other words"]++
+			t.Logf("step %d: the fake says it in other words\n%s\n%s", i+1, st, words)
+		}
+		if deeds != "" {
 			for _, h := range history[max(0, len(history)-15):] {
 				t.Log(h)
 			}
-			t.Fatalf("step %d of seed %d: the machines differ\n%s\n%s\nagain: %s", i+1, seed, st, d, again)
+			t.Fatalf("step %d of seed %d: the machines differ\n%s\n%s\nagain: %s", i+1, seed, st, deeds, again)
 		}
 	}
 	t.Logf("%d steps: %v", *differentialCommands, done)

@@ -118,9 +118,6 @@ func (c *command) creation() (req creation, code int) {
 	} else if req.kind == striped && n > 1 && !c.has("stripesize") {
 		c.say("Using default stripesize %s.", humanSize(defaultStripe))
 	}
-	if req.kind == raid1 && c.copies() < 2 {
-		return req, c.misused("--mirrors must be at least 1 with segment type raid1.")
-	}
 	if req.kind == thinPool {
 		if code := c.checkChunk(); code != exitOK {
 			return req, code
@@ -175,6 +172,9 @@ func (c *command) creation() (req creation, code int) {
 	}
 	if req.name != "" && req.name == pool && req.kind == thinVolume {
 		return req, c.misused("Logical volume name %s and pool name must be different.", req.name)
+	}
+	if req.kind == raid1 && c.copies() < 2 {
+		return req, c.misused("--mirrors must be at least 1 with segment type raid1.")
 	}
 	if c.has("stripesize") {
 		n, _, _ := parseSize(c.last("stripesize"))
@@ -386,6 +386,7 @@ func (c *command) createLinear(req creation) int {
 				if up == 0 {
 					return c.failed("Calculated size of logical volume is 0 extents. Needs to be larger.")
 				}
+				c.say("Rounding size (%d extents) down to stripe boundary size (%d extents)", req.extents, up)
 			} else {
 				c.say("Rounding size %s (%d extents) up to stripe boundary size %s (%d extents).",
 					humanSize(req.extents*vg.extent), req.extents, humanSize(up*vg.extent), up)
