@@ -139,6 +139,9 @@ func (c *command) lvrename() int {
 		}
 		to = b
 	}
+	if most := maxNameLen - 2 - len(vgName); len(to) > most {
+		return c.misused("New logical volume name %q may not exceed %d characters.", to, most)
+	}
 	if !validName(to) {
 		return c.misused("New logical volume name %q is invalid", to)
 	}
@@ -164,6 +167,9 @@ func (c *command) lvrename() int {
 	}
 	if !l.visible() {
 		return c.failed("Cannot rename internal LV %q.", from)
+	}
+	if full := vg.name + "/" + to; len(full)+2 > maxNameLen {
+		return c.failed("Internal error: LV name %q length %d is not supported.", full, len(full)+2)
 	}
 	c.rename(l, to)
 	if !c.commit(vg) {
