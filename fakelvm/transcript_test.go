@@ -195,10 +195,10 @@ func (m *machine) write(device, offset, length string) error {
 	defer func() { _ = d.Close() }()
 	random := rand.New(rand.NewPCG(1, 2))
 	buf := make([]byte, 64<<10)
+	for i := range buf {
+		buf[i] = byte(random.Uint32())
+	}
 	for ; n > 0; n, off = n-int64(len(buf)), off+int64(len(buf)) {
-		for i := range buf {
-			buf[i] = byte(random.Uint32())
-		}
 		if _, err := d.WriteAt(buf, off); err != nil {
 			return nil
 		}

@@ -18,12 +18,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain is the program itself in the processes that the tests start.
-func TestMain(m *testing.M) {
-	if os.Getenv("FAKELVM_TEST_RUN") != "" {
-		os.Exit(run(os.Args, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
-	}
-	os.Exit(m.Run())
+// build builds the program; it starts in milliseconds, unlike a test binary with
+// the race detector.
+func build(t *testing.T) string {
+	program := filepath.Join(t.TempDir(), "lvm")
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return program
 }
 
 // sandbox is a folder with a machine's state and the program under lvm's names.
@@ -35,12 +36,11 @@ type sandbox struct {
 
 func newSandbox(t *testing.T, env ...string) *sandbox {
 	s := &sandbox{t: t, dir: t.TempDir()}
-	self, err := os.Executable()
-	require.NoError(t, err)
+	self := build(t)
 	for _, name := range []string{"lvm", "lvcreate", "lvs"} {
 		require.NoError(t, os.Symlink(self, filepath.Join(s.dir, name)))
 	}
-	s.env = append(os.Environ(), "FAKELVM_TEST_RUN=1", "FAKELVM_DIR="+filepath.Join(s.dir, "state"), "FAKELVM_DISKS=/dev/fake0=100g,/dev/fake1=100g")
+	s.env = append(os.Environ(), "FAKELVM_DIR="+filepath.Join(s.dir, "state"), "FAKELVM_DISKS=/dev/fake0=100g,/dev/fake1=100g")
 	s.env = append(s.env, env...)
 	return s
 }
@@ -157,14 +157,16 @@ func TestKilledProcessesLeaveAWholeState(t *testing.T) {
 }
 
 func TestEnvironmentIsChecked(t *testing.T) {
+	s := newSandbox(t)
 	for _, c := range []struct{ env, want string }{
-		{"FAKELVM_DIR=", "FAKELVM_DIR is not set"},
 		{"FAKELVM_DISKS=/dev/fake0", `"/dev/fake0" is not PATH=SIZE`},
 		{"FAKELVM_DISKS=/dev/fake0=1x", `size "1x"`},
 		{"FAKELVM_DISKS=fake0=1g", "want an absolute path"},
 		{"FAKELVM_BACKING=brd", `FAKELVM_BACKING is "brd"`},
+		{"FAKELVM_DIR=", "FAKELVM_DIR is not set"},
 	} {
-		_, stderr, code := newSandbox(t, c.env).run("lvm vgs")
+		s.env = append(s.env, "FAKELVM_DISKS=", "FAKELVM_BACKING=", c.env)
+		_, stderr, code := s.run("lvm vgs")
 		require.Equal(t, exitInit, code, c.env)
 		require.Contains(t, stderr, c.want)
 	}
