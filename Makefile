@@ -18,10 +18,10 @@ BENCH    := $(GO) run ./e2e/bench
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
-	check-rules check-generated check-modules fmt test test-lvm demo bench-publish clean
+	check-rules check-generated check-modules fmt test test-differential test-lvm demo bench-publish clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the Debian packages of tools/packages.txt; without root, say what is missing
 	@tools/deps.sh
@@ -68,6 +68,9 @@ fmt: ## format all Go files
 # -count=1: every run really runs. -shuffle: no test may lean on another.
 test: ## all tests that need neither root nor LVM, with the race detector
 	$(GO) test -race -count=1 -shuffle=on -timeout=5m ./...
+
+test-differential: ## the fake against real lvm2, COMMANDS (500) random steps from SEED (4), as root
+	$(TEST_LVM) -run 'TestDifferential$$' ./fakelvm -- -differential.commands=$(or $(COMMANDS),500) -differential.seed=$(or $(SEED),4)
 
 test-lvm: ## the contract suite and the driver on real lvm2, as root
 	$(TEST_LVM)
