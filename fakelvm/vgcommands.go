@@ -223,7 +223,12 @@ func (c *command) pvchange() int {
 	if len(c.args2) == 0 {
 		return c.noSyntax()
 	}
-	unchanged := 0
+	unchanged, code := 0, exitOK
+	for _, vg := range c.h.present() { // it goes through all VGs
+		if !c.whole(vg) {
+			code = exitFailed
+		}
+	}
 	for _, path := range c.args2 {
 		d := c.h.disk(path)
 		if d == nil || d.absent || d.pv == nil {
@@ -236,7 +241,7 @@ func (c *command) pvchange() int {
 			c.fail("Allocatability not supported by orphan lvm2 format PV %s", path)
 			return c.failed("Physical volume %s not changed", path)
 		}
-		if p.vg != nil && !c.whole(p.vg) {
+		if p.vg != nil && p.vg.partial() {
 			c.say("0 physical volumes changed / 0 physical volumes not changed")
 			return c.failed("Failed to find physical volume %q.", path)
 		}
@@ -261,7 +266,7 @@ func (c *command) pvchange() int {
 	}
 	plural := func(n int) string { return decimal(int64(n)) + " physical volume" + map[bool]string{true: "s"}[n != 1] }
 	c.say("%s changed / %s not changed", plural(len(c.args2)-unchanged), plural(unchanged))
-	return exitOK
+	return code
 }
 
 func (c *command) vgextend() int {
