@@ -20,21 +20,28 @@ type recorded struct {
 	Outcome outcome
 }
 
-// recordedDisks are the disks of the machines on which testdata was recorded.
-var recordedDisks = []string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}
-
-const recordedSize = 2 << 30 // bytes of each of them
+// recordedDisks are the disks of the machines on which testdata was recorded, and
+// how many bytes each had.
+var recordedDisks = map[string]struct {
+	paths []string
+	size  int64
+}{
+	"differential-4.jsonl.gz":    {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
+	"differential-5.jsonl.gz":    {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
+	"differential-4-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+}
 
 // TestRecordedDifferential does on the fake what was once done on real lvm2, and
 // compares: the differential test for machines that have no device-mapper. The
-// recordings are made by TestDifferential with -differential.record; one that is
-// not in testdata can be named in DIFFERENTIAL_RECORDING.
+// recordings are made by TestDifferential with -differential.record; a folder of
+// others can be named in DIFFERENTIAL_RECORDINGS.
 func TestRecordedDifferential(t *testing.T) {
-	files, err := filepath.Glob("testdata/differential-*.jsonl.gz")
-	require.NoError(t, err)
-	if more := os.Getenv("DIFFERENTIAL_RECORDING"); more != "" {
-		files = []string{more}
+	dir := "testdata"
+	if d := os.Getenv("DIFFERENTIAL_RECORDINGS"); d != "" {
+		dir = d
 	}
+	files, err := filepath.Glob(filepath.Join(dir, "differential-*.jsonl.gz"))
+	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, name := range files {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -43,7 +50,9 @@ func TestRecordedDifferential(t *testing.T) {
 			defer f.Close()
 			zipped, err := gzip.NewReader(f)
 			require.NoError(t, err)
-			fake, err := newFake(recordedDisks, recordedSize)
+			disks, ok := recordedDisks[filepath.Base(name)]
+			require.True(t, ok, "say in recordedDisks on what it was recorded")
+			fake, err := newFake(disks.paths, disks.size)
 			require.NoError(t, err)
 			in := json.NewDecoder(zipped)
 			for i := 1; ; i++ {
