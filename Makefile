@@ -73,7 +73,7 @@ test-differential: ## the fake against real lvm2, COMMANDS (500) random steps fr
 	$(TEST_LVM) -run 'TestDifferential$$' ./fakelvm -- -differential.commands=$(or $(COMMANDS),500) -differential.seed=$(or $(SEED),4)
 
 test-lvm: ## the contract suite and the driver on real lvm2, as root
-	$(TEST_LVM)
+	$(TEST_LVM) -timeout 30m
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
