@@ -219,13 +219,13 @@ var hiddenDisk = regexp.MustCompile(`^(No device found for|Cannot use) (/dev/\w+
 
 var uuidPattern = regexp.MustCompile(`[A-Za-z0-9]{6}-([A-Za-z0-9]{4}-){5}[A-Za-z0-9]{6}`)
 
-// normal makes what LVM says comparable: UUIDs differ, and so does the order in
+// normal makes what LVM says comparable: columns have other widths, UUIDs differ, and so does the order in
 // which LVM goes through VGs and PVs, which it sorts by UUID.
 func normal(s string) string {
 	s = uuidPattern.ReplaceAllString(s, "UUID")
 	var lines []string
 	for _, l := range strings.Split(s, "\n") {
-		if l = strings.TrimSpace(l); l != "" && !fieldHelp.MatchString(l) && !unmodelled.MatchString(l) {
+		if l = strings.Join(strings.Fields(l), " "); l != "" && !fieldHelp.MatchString(l) && !unmodelled.MatchString(l) {
 			lines = append(lines, hiddenDisk.ReplaceAllString(l, "no disk $2"))
 		}
 	}

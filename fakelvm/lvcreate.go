@@ -115,8 +115,6 @@ func (c *command) creation() (req creation, code int) {
 	}
 	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
 		return req, c.misused("Number of stripes (%d) must be between 1 and 128.", n)
-	} else if req.kind == striped && n > 1 && !c.has("stripesize") {
-		c.say("Using default stripesize %s.", humanSize(defaultStripe))
 	}
 	if req.kind == thinPool {
 		if code := c.checkChunk(); code != exitOK {
@@ -169,6 +167,9 @@ func (c *command) creation() (req creation, code int) {
 		if !validName(req.name) {
 			return req, c.misused("Logical volume name %q is invalid.", req.name)
 		}
+	}
+	if n, _ := strconv.Atoi(c.last("stripes")); req.kind == striped && n > 1 && !c.has("stripesize") {
+		c.say("Using default stripesize %s.", humanSize(defaultStripe))
 	}
 	if req.name != "" && req.name == pool && req.kind == thinVolume {
 		return req, c.misused("Logical volume name %s and pool name must be different.", req.name)
@@ -239,7 +240,31 @@ func (c *command) resolve(req *creation, origin, pool string) int {
 	if code := c.sized(req); code != exitOK {
 		return code
 	}
+	if code := c.wholeStripes(req); code != exitOK {
+		return code
+	}
 	return c.checkName(req)
+}
+
+// wholeStripes rounds a share of what is free down, so that every stripe has as
+// many extents; all else is rounded up, but not before the name was looked at.
+func (c *command) wholeStripes(req *creation) int {
+	req.stripes = 1
+	if n, err := strconv.Atoi(c.last("stripes")); err == nil && req.kind == striped {
+		req.stripes = max(n, 1)
+	}
+	width := int64(req.stripes)
+	_, free := req.vg.extents()
+	if req.extents%width == 0 || !strings.Contains(c.last("extents"), "%") || roundUp(req.extents, width) <= free {
+		return exitOK
+	}
+	down := req.extents / width * width
+	if down == 0 {
+		return c.failed("Calculated size of logical volume is 0 extents. Needs to be larger.")
+	}
+	c.say("Rounding size (%d extents) down to stripe boundary size (%d extents)", req.extents, down)
+	req.extents = down
+	return exitOK
 }
 
 // sized turns --size, --virtualsize or --extents into extents.
@@ -363,14 +388,6 @@ func (c *command) fits(req creation, parts ...string) int {
 // createLinear makes linear and striped LVs.
 func (c *command) createLinear(req creation) int {
 	vg := req.vg
-	req.stripes = 1
-	if req.kind == striped {
-		n, err := strconv.Atoi(c.last("stripes"))
-		if err != nil || n < 2 {
-			n = 1
-		}
-		req.stripes = n
-	}
 	if req.stripes > 1 {
 		if req.stripe > vg.extent {
 			c.say("Reducing requested stripe size %s to maximum, physical extent size %s.", humanSize(req.stripe), humanSize(vg.extent))
@@ -379,18 +396,9 @@ func (c *command) createLinear(req creation) int {
 		if req.stripe == 0 {
 			req.stripe = defaultStripe
 		}
-		if rest := req.extents % int64(req.stripes); rest != 0 {
-			up := req.extents + int64(req.stripes) - rest
-			if strings.Contains(c.last("extents"), "%") && len(vg.pvs) >= req.stripes {
-				up = req.extents - rest // a share of what is free cannot grow
-				if up == 0 {
-					return c.failed("Calculated size of logical volume is 0 extents. Needs to be larger.")
-				}
-				c.say("Rounding size (%d extents) down to stripe boundary size (%d extents)", req.extents, up)
-			} else {
-				c.say("Rounding size %s (%d extents) up to stripe boundary size %s (%d extents).",
-					humanSize(req.extents*vg.extent), req.extents, humanSize(up*vg.extent), up)
-			}
+		if up := roundUp(req.extents, int64(req.stripes)); up != req.extents {
+			c.say("Rounding size %s (%d extents) up to stripe boundary size %s (%d extents).",
+				humanSize(req.extents*vg.extent), req.extents, humanSize(up*vg.extent), up)
 			req.extents = up
 		}
 		pvs := len(vg.pvs)
