@@ -4,14 +4,11 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 func times(ms ...int) []time.Duration {
@@ -56,23 +53,6 @@ func TestCommandsAreReadFromMetrics(t *testing.T) {
 	require.Equal(t, "1 fullreport, 4 lvcreate", c.String())
 	_, err = parseCommands("podlv_rpc_duration_seconds_count 1\n")
 	require.ErrorContains(t, err, "no lvm command")
-}
-
-func TestPinLeavesOneCPU(t *testing.T) {
-	var before, after unix.CPUSet
-	require.NoError(t, unix.SchedGetaffinity(0, &before))
-	defer func() {
-		threads, err := os.ReadDir("/proc/self/task")
-		require.NoError(t, err)
-		for _, thread := range threads {
-			id, err := strconv.Atoi(thread.Name())
-			require.NoError(t, err)
-			_ = unix.SchedSetaffinity(id, &before) // a thread that has ended needs none
-		}
-	}()
-	require.NoError(t, pin())
-	require.NoError(t, unix.SchedGetaffinity(0, &after))
-	require.Equal(t, 1, after.Count())
 }
 
 func TestMemoryIsReadFromProcessStatus(t *testing.T) {

@@ -109,9 +109,6 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
 	}
-	if err := pin(); err != nil {
-		return err
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return err

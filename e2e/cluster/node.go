@@ -106,6 +106,7 @@ func (c *Cluster) newNode(ctx context.Context, number int) (*Node, error) {
 		Command: []string{self, NodeCommand, specPath},
 		Env:     []string{"PATH=" + c.cfg.Programs + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Memory:  c.cfg.Memory,
+		CPU:     number - 1,
 		Disks:   disks,
 		Share:   logs,
 		Visible: visible,
@@ -201,6 +202,9 @@ func (n *Node) Run(ctx context.Context, command ...string) (output string, err e
 	if err != nil {
 		return "", err
 	}
+	// A connection kept from before a power cut is dead, which the request would
+	// find out too late to be sent again.
+	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", fmt.Errorf("run %s on %s: %w", strings.Join(command, " "), n.Name, err)

@@ -36,6 +36,9 @@ type Config struct {
 	// Memory of the machine, "512M" or "2G"; "1G" when empty. It is taken from the
 	// host's /dev/shm as the guest uses it.
 	Memory string
+	// CPU is which of this process's CPUs the machine runs on, counted from the
+	// last, modulo their number: machines side by side want different ones.
+	CPU int
 	// Disks are paths of image files, at most 15. The guest writes to them.
 	Disks []string
 	// Share is a folder of the host that the guest can write, at the same path. A
@@ -131,6 +134,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 func (c *Config) complete() error {
 	if len(c.Command) == 0 {
 		return errors.New("no command")
+	}
+	if c.CPU < 0 {
+		return fmt.Errorf("CPU %d: want 0 or more", c.CPU)
 	}
 	if len(c.Disks) > maxDisks {
 		return fmt.Errorf("%d disks, at most %d can be attached", len(c.Disks), maxDisks)
@@ -271,7 +277,7 @@ func (m *Machine) boot(ctx context.Context, boot int, out *os.File) (crashed boo
 		return false, 0, err
 	}
 	defer log.Close()
-	k, err := startKernel(m.kernelArgs(boot), log)
+	k, err := startKernel(m.kernelArgs(boot), m.cfg.CPU, log)
 	if err != nil {
 		return false, 0, fmt.Errorf("start the kernel: %w", err)
 	}
@@ -373,8 +379,8 @@ type kernel struct {
 // group. A kernel, or at least its helpers, would outlive this process otherwise.
 const guard = `read -r group; read -r _; kill -KILL "-$group"`
 
-// startKernel starts linux.uml in a session of its own that dies with us.
-func startKernel(args []string, log *os.File) (*kernel, error) {
+// startKernel starts linux.uml on one CPU, in a session of its own that dies with us.
+func startKernel(args []string, cpu int, log *os.File) (*kernel, error) {
 	program, err := lookPath(kernelProgram)
 	if err != nil {
 		return nil, err
@@ -397,7 +403,7 @@ func startKernel(args []string, log *os.File) (*kernel, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	// The kernel would make itself a session anyway; so its group exists at once.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := startOnCPU(cmd, cpu); err != nil {
 		dismiss()
 		return nil, err
 	}

@@ -14,6 +14,7 @@ type job struct {
 	p      *testPackage
 	onHost bool
 	args   []string
+	cpu    int // the machine's
 	out    *turn
 	done   chan struct{} // closed when what follows is known
 	passed bool

@@ -155,14 +155,17 @@ func (r *runner) runAll(ctx context.Context, plans []*plan) (passed bool, err er
 	running.Add(1)
 	go func() {
 		defer running.Done()
-		slots := make(chan struct{}, r.parallel)
+		slots := make(chan int, r.parallel) // each a CPU's number
+		for i := range r.parallel {
+			slots <- i
+		}
 		var host sync.Mutex // its LVM is one
 		for _, j := range all {
-			slots <- struct{}{}
+			j.cpu = <-slots
 			running.Add(1)
 			go func() {
 				defer running.Done()
-				defer func() { <-slots }()
+				defer func() { slots <- j.cpu }()
 				defer close(j.done)
 				if j.onHost {
 					host.Lock()
@@ -249,6 +252,7 @@ func (r *runner) inMachine(ctx context.Context, j *job, work string, images []st
 		Dir:     p.Dir,
 		Env:     []string{"PATH=" + r.programs() + ":" + os.Getenv("PATH")},
 		Memory:  r.memory,
+		CPU:     j.cpu,
 		Disks:   images,
 		Share:   share,
 		Visible: []string{r.programs()},
