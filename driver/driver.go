@@ -20,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 	"k8s.io/client-go/tools/record"
-	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/lvm"
@@ -216,18 +215,6 @@ type grpcCloser struct{ *grpc.Server }
 
 func (c grpcCloser) Close() error { c.Stop(); return nil }
 
-// register serves kubelet's registration on a socket of its own.
-func (d *Driver) register(task func(string, func() error)) (io.Closer, error) {
-	socket, err := listen(filepath.Join(d.config.RegistrationDir, Name+"-reg.sock"))
-	if err != nil {
-		return nil, fmt.Errorf("kubelet registration: %w", err)
-	}
-	server := grpc.NewServer()
-	registerapi.RegisterRegistrationServer(server, &registration{endpoint: d.config.Socket, log: d.config.Log})
-	task("serve registration", func() error { return server.Serve(socket) })
-	return grpcCloser{server}, nil
-}
-
 // serveHTTP serves metrics and health. Liveness does not ask LVM: a restart would
 // not make a hung disk answer, and would kill lvm in the middle of a write.
 func (d *Driver) serveHTTP(task func(string, func() error)) (io.Closer, error) {
@@ -260,28 +247,36 @@ func (d *Driver) serveHTTP(task func(string, func() error)) (io.Closer, error) {
 // listen listens on a unix socket. One that a dead process left is replaced; one
 // that answers is an error.
 func listen(path string) (net.Listener, error) {
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = conn.Close() // only asked whether somebody is there
-		return nil, fmt.Errorf("socket %s is in use: another process answers on it; is another podlv running on this node?", path)
+	if err := removeSocket(path); err != nil {
+		return nil, err
 	}
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			return nil, fmt.Errorf("socket %s: %w", path, err)
-		}
-	case err != nil:
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, err)
-	case info.Mode()&os.ModeSocket == 0:
-		return nil, fmt.Errorf("socket %s: something that is not a socket is there; it is left alone", path)
-	default:
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("socket %s: %w", path, err)
-		}
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// removeSocket removes a socket that nobody answers on, if there is one.
+func removeSocket(path string) error {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close() // only asked whether somebody is there
+		return fmt.Errorf("socket %s is in use: another process answers on it; is another podlv running on this node?", path)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("socket %s: %w", path, err)
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("socket %s: something that is not a socket is there; it is left alone", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	return nil
 }

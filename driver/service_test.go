@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // serve runs an agent with its sockets until the test ends.
-func serve(t *testing.T, n *fakeNode) driver.Config {
+func serve(t *testing.T, n *fakeNode, change ...func(*driver.Config)) driver.Config {
 	t.Helper()
 	dir := t.TempDir()
 	fake := mounttest.Fake{Host: n.host}
@@ -41,6 +42,9 @@ func serve(t *testing.T, n *fakeNode) driver.Config {
 		NodeName: "node1", Version: "v1.2.3", Socket: filepath.Join(dir, "csi.sock"), RegistrationDir: filepath.Join(dir, "registry"),
 		HTTPAddress: freeAddress(t), Classes: n.classes, Runner: n.host, Mounter: fake, Filesystem: fake,
 		Clock: n.clock, Log: slog.New(slog.DiscardHandler),
+	}
+	for _, f := range change {
+		f(&config)
 	}
 	d, err := driver.New(config)
 	require.NoError(t, err)
@@ -95,9 +99,49 @@ func TestServices(t *testing.T) {
 	require.NoError(t, n.unpublish(v))
 }
 
+// registrationSocket waits until there is one, and only one.
+func registrationSocket(t *testing.T, dir string) string {
+	t.Helper()
+	var sockets []string
+	require.Eventually(t, func() bool {
+		var err error
+		sockets, err = filepath.Glob(filepath.Join(dir, "*.sock"))
+		return err == nil && len(sockets) == 1
+	}, 10*time.Second, 10*time.Millisecond)
+	return sockets[0]
+}
+
+// deadSocket is what a power cut leaves: a socket's file that nobody listens on.
+func deadSocket(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	require.NoError(t, err)
+	l.SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+}
+
+func TestRegistrationHasAPathOfItsOwnInEachBoot(t *testing.T) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	require.NoError(t, err)
+	now := "podlv.dev-" + string(boot[:8]) + "-reg.sock"
+	dir := filepath.Join(t.TempDir(), "registry")
+	deadSocket(t, filepath.Join(dir, "podlv.dev-00000000-reg.sock")) // an earlier boot's
+	deadSocket(t, filepath.Join(dir, now))                           // that of an agent that was killed
+	deadSocket(t, filepath.Join(dir, "other.dev-00000000-reg.sock")) // another driver's
+
+	serve(t, newFakeNode(t), func(c *driver.Config) { c.RegistrationDir = dir })
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("unix", filepath.Join(dir, now))
+		return err == nil && conn.Close() == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoFileExists(t, filepath.Join(dir, "podlv.dev-00000000-reg.sock"))
+	require.FileExists(t, filepath.Join(dir, "other.dev-00000000-reg.sock"))
+}
+
 func TestRegistrationAtKubelet(t *testing.T) {
 	config := serve(t, newFakeNode(t))
-	conn, err := grpc.NewClient("unix:"+filepath.Join(config.RegistrationDir, "podlv.dev-reg.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+registrationSocket(t, config.RegistrationDir), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
 	client := registerapi.NewRegistrationClient(conn)
