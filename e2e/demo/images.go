@@ -21,6 +21,9 @@ const (
 	busyboxImage = "podlv.dev/busybox:demo"
 )
 
+// podlvProgram is podlv itself, in the demo's folder.
+const podlvProgram = "podlv"
+
 // podlvPrograms are what the agent runs, by Debian package: what a Dockerfile of
 // podlv would install.
 var podlvPrograms = []struct {
@@ -59,19 +62,23 @@ func imageFile(dir, name string) string {
 	return filepath.Join(dir, "images", base+".tar")
 }
 
-// makeImages builds podlv and packs the two images.
-func makeImages(ctx context.Context, root, dir string) error {
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		return err
-	}
-	binary := filepath.Join(dir, "podlv")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=demo", "-o", binary, "./cmd/podlv")
+// buildPodlv builds podlv, as it is released: static.
+func buildPodlv(ctx context.Context, root, dir string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=demo", "-o", filepath.Join(dir, podlvProgram), "./cmd/podlv")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build podlv: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// makeImages packs the two images.
+func makeImages(ctx context.Context, dir string) error {
+	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
+		return err
+	}
 	agent := &image.Rootfs{}
-	if err := agent.AddAs(binary, "/usr/local/bin/podlv"); err != nil {
+	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
 	}
 	for _, p := range podlvPrograms {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/podlv/podlv/e2e/cluster"
@@ -101,9 +102,14 @@ func (d *demo) startPods(ctx context.Context) error {
 		return err
 	}
 	d.note("the pods are Running; each has written and synced data, and says of its volume:")
-	if err := d.show("ext4", "% /data", "xfs", "% /data", "full", "% /data", "full", "No space left on device"); err != nil {
+	if err := d.show(dfHeader, "ext4", "% /data", "xfs", "% /data", "full", "% /data"); err != nil {
 		return err
 	}
+	refusal, err := d.find("full", "No space left on device")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("         full  %s\n", refusal)
 	for _, p := range pods {
 		if strings.Contains(d.said[p], beforeWords) {
 			return fmt.Errorf("pod %s found data on its new volume", p)
@@ -111,6 +117,10 @@ func (d *demo) startPods(ctx context.Context) error {
 	}
 	return nil
 }
+
+// dfHeader names what df -hT prints but its first column, the device: that is so
+// long that busybox gives it a line of its own.
+const dfHeader = "pod\ttype\tsize\tused\tavailable\tuse%\tmounted on"
 
 // beforeWords is what a pod says that found data on its volume.
 const beforeWords = "data from before"
@@ -132,18 +142,31 @@ func (d *demo) waitPods(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-// show prints, of each pod named, the line of its log that has the words that
-// follow the name.
-func (d *demo) show(podsAndWords ...string) error {
+// show prints a table: the header, if there is one, and of each pod named the line
+// of its log that has the words that follow the name.
+func (d *demo) show(header string, podsAndWords ...string) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if header != "" {
+		fmt.Fprintf(table, "         %s\n", header)
+	}
 	for i := 0; i+1 < len(podsAndWords); i += 2 {
 		pod, words := podsAndWords[i], podsAndWords[i+1]
-		found := line(d.said[pod], words)
-		if found == "" {
-			return fmt.Errorf("pod %s did not say %q, but: %s", pod, words, d.said[pod])
+		found, err := d.find(pod, words)
+		if err != nil {
+			return err
 		}
-		fmt.Printf("         %-5s %s\n", pod, strings.Join(strings.Fields(found), "  "))
+		fmt.Fprintf(table, "         %s\t%s\n", pod, strings.Join(strings.Fields(found), "\t"))
 	}
-	return nil
+	return table.Flush()
+}
+
+// find is the line of a pod's log that has the words.
+func (d *demo) find(pod, words string) (string, error) {
+	found := line(d.said[pod], words)
+	if found == "" {
+		return "", fmt.Errorf("pod %s did not say %q, but: %s", pod, words, d.said[pod])
+	}
+	return found, nil
 }
 
 // showVolumes looks at the volumes from the node.
@@ -184,7 +207,7 @@ func (d *demo) cutPower(ctx context.Context) error {
 			return fmt.Errorf("pod %s lost synced data in the power cut: it had %q, now it says: %s", p, was, d.said[p])
 		}
 	}
-	return d.show("ext4", "  /data/file", "xfs", "  /data/file", "full", "  /data/file")
+	return d.show("", "ext4", "  /data/file", "xfs", "  /data/file", "full", "  /data/file")
 }
 
 func (d *demo) deletePods(ctx context.Context) error {

@@ -102,10 +102,13 @@ func outside(ctx context.Context, args []string) (err error) {
 			err = e
 		}
 	}()
-	start := time.Now()
+	if err := buildPodlv(ctx, root, dir); err != nil {
+		return err
+	}
+	start := time.Now() // everything is built
 	note := noteSince(start)
 	note("making images of podlv and busybox from this machine's files")
-	if err := makeImages(ctx, root, dir); err != nil {
+	if err := makeImages(ctx, dir); err != nil {
 		return err
 	}
 	code, err := cluster.Isolate(ctx, []string{insideCommand, dir, disks, programs, start.Format(time.RFC3339Nano)}, os.Stdout, os.Stderr)
