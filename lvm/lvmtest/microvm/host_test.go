@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,4 +87,12 @@ func TestLaterVariablesWin(t *testing.T) {
 	require.Contains(t, env, "TMPDIR=/tmp")
 	require.Contains(t, env, "PODLV_MICROVM_BOOT=2")
 	require.Contains(t, env, "PODLV_MICROVM_DISKS=/dev/ubdb,/dev/ubdc")
+}
+
+func TestHandlersAreReadFromProcessStatus(t *testing.T) {
+	const kernels = "SigBlk:\t0000000000001000\nSigIgn:\t0000000000000001\nSigCgt:\t00000000180066da\nCapInh:\t0\n"
+	require.True(t, catches(kernels, syscall.SIGALRM))
+	require.False(t, catches(kernels, syscall.SIGTERM+1)) // SIGSTKFLT
+	require.False(t, catches("SigBlk:\t0\nSigCgt:\t0000000000000000\n", syscall.SIGALRM))
+	require.False(t, catches("", syscall.SIGALRM))
 }
