@@ -3,13 +3,12 @@
 package lvm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"syscall"
+
+	"github.com/podlv/podlv/program"
 )
 
 // Exec is the Runner of a real machine: it runs the lvm program.
@@ -27,21 +26,14 @@ func (e Exec) Run(ctx context.Context, args ...string) ([]byte, error) {
 	if path == "" {
 		path = "lvm"
 	}
-	cmd := exec.Command(path, args...) //nolint:noctx // see Runner: never killed
-	// LC_ALL=C: messages are for people and bug reports, in one language.
 	// LVM_SUPPRESS_FD_WARNINGS: lvm complains of every descriptor it inherits.
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
-	// A process group of its own: a Ctrl-C for the agent is not one for lvm.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	stdout, stderr, err := program.Run(path, args, "LVM_SUPPRESS_FD_WARNINGS=1")
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return stdout.Bytes(), nil
+		return stdout, nil
 	case errors.As(err, &exit):
-		return stdout.Bytes(), &ExitError{Args: args, Code: exit.ExitCode(), Stderr: stderr.String()}
+		return stdout, &ExitError{Args: args, Code: exit.ExitCode(), Stderr: string(stderr)}
 	default:
 		return nil, fmt.Errorf("run %s: %w", path, err)
 	}
