@@ -3,7 +3,6 @@
 package driver
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,21 +12,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/mount-utils"
+
+	"github.com/podlv/podlv/program"
 )
 
-// Linux is the real Mounter and Filesystem: mount(8) through mount-utils, the
-// kernel's mount table, and the tools of e2fsprogs, xfsprogs, btrfs-progs and
-// util-linux. mount-utils' FormatAndMount is not used: it formats whenever blkid
-// finds nothing, and a damaged superblock is nothing, too.
-type Linux struct{ mounter mount.Interface }
+// Linux is the real Mounter and Filesystem: mount(2), the kernel's mount table as
+// mount-utils reads it, and the tools of e2fsprogs, xfsprogs, btrfs-progs and
+// util-linux.
+//
+// mount-utils' own Mount starts mount(8), which finds out nothing that is not known
+// here and takes an eighth of a publish (docs/performance.md). Its FormatAndMount
+// formats whenever blkid finds nothing, and a damaged superblock is nothing, too.
+type Linux struct{}
 
 // NewLinux is the mounts and devices of this machine.
-func NewLinux() *Linux { return &Linux{mounter: mount.NewWithoutSystemd("")} }
+func NewLinux() *Linux { return &Linux{} }
 
 var (
 	_ Mounter    = &Linux{}
@@ -43,8 +45,11 @@ func (l *Linux) Mounts() ([]Mount, error) {
 	list := make([]Mount, 0, len(table))
 	for _, m := range table {
 		line := Mount{Source: deviceName(m.Source), Target: m.MountPoint, Type: m.FsType, ReadOnly: slices.Contains(m.MountOptions, "ro")}
-		// The table's own number is not the block device's for btrfs.
-		if strings.HasPrefix(line.Source, "/dev/") {
+		switch {
+		case !strings.HasPrefix(line.Source, "/dev/"):
+		case m.Major != 0:
+			line.Number = DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)}
+		default: // btrfs has a number of its own, which is no block device's
 			if d, ok, err := blockDevice(line.Source); err == nil && ok {
 				line.Number = d
 			}
@@ -90,17 +95,35 @@ func deviceName(source string) string {
 	return "/dev/mapper/" + strings.TrimSpace(string(name))
 }
 
+// mountFlags are the mount options that are flags of mount(2), "ro" and those of
+// anyMount; all others are the filesystem's.
+var mountFlags = map[string]uintptr{
+	"ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
+	"noatime": unix.MS_NOATIME, "relatime": unix.MS_RELATIME, "strictatime": unix.MS_STRICTATIME, "nodiratime": unix.MS_NODIRATIME,
+	"lazytime": unix.MS_LAZYTIME, "nolazytime": 0, "sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC,
+}
+
 // Mount implements Mounter.
 func (l *Linux) Mount(device, target, fstype string, options []string) error {
-	if err := l.mounter.Mount(device, target, fstype, options); err != nil {
-		return fmt.Errorf("mount %s at %s as %s with options %q: %w", device, target, fstype, strings.Join(options, ","), err)
+	var flags uintptr
+	var data []string
+	for _, o := range options {
+		if f, ok := mountFlags[o]; ok {
+			flags |= f
+		} else {
+			data = append(data, o)
+		}
+	}
+	if err := unix.Mount(device, target, fstype, flags, strings.Join(data, ",")); err != nil {
+		return fmt.Errorf("mount %s at %s as %s with options %q: %w (the node's kernel log may say more)", device, target, fstype, strings.Join(options, ","), err)
 	}
 	return nil
 }
 
-// Unmount implements Mounter.
+// Unmount implements Mounter. Never lazily: the device would stay in use.
 func (l *Linux) Unmount(target string) error {
-	if err := l.mounter.Unmount(target); err != nil {
+	err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: nothing is mounted there
 		return fmt.Errorf("unmount %s: %w", target, err)
 	}
 	return nil
@@ -308,14 +331,9 @@ func (l *Linux) Usage(target string) (Usage, error) {
 
 // run runs a program to its end. Its error has what the program complained of.
 func run(name string, args ...string) ([]byte, error) {
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", name, err, strings.Join(strings.Fields(stderr.String()), " "))
+	stdout, stderr, err := program.Run(name, args)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", name, err, strings.Join(strings.Fields(string(stderr)), " "))
 	}
-	return stdout.Bytes(), nil
+	return stdout, nil
 }

@@ -35,7 +35,6 @@ var podlvPrograms = []struct {
 	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs"}},
 	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs"}},
 	{"btrfs-progs", []string{"mkfs.btrfs", "btrfs"}},
-	{"mount", []string{"mount", "umount"}},
 	{"util-linux", []string{"blkid", "wipefs"}},
 }
 
