@@ -22,7 +22,7 @@ import (
 
 var (
 	realDisks            = flag.String("lvm.disks", "", "empty disks, by commas; what is on them is lost")
-	differentialCommands = flag.Int("differential.commands", 0, "how many commands the differential test runs; 0: none, as in make test-lvm")
+	differentialCommands = flag.Int("differential.commands", 500, "how many commands the differential test runs; 0: none")
 	differentialSeed     = flag.Uint64("differential.seed", 4, "seed of the differential test; 0: another each time")
 	differentialRecord   = flag.String("differential.record", "", "write what the real machine did to this file, and do not stop at a difference")
 )
@@ -33,7 +33,7 @@ var (
 // more of them than a fake needs. On the recorded sessions they must agree too.
 func TestDifferential(t *testing.T) {
 	if *differentialCommands == 0 {
-		t.Skip("a live session is run by make test-differential; make test replays recorded ones")
+		t.Skip("-differential.commands=0")
 	}
 	require.NotEmpty(t, *realDisks, "run this through make test-differential: no -lvm.disks")
 	disks := strings.Split(*realDisks, ",")
