@@ -3,8 +3,11 @@
 package driver_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,17 +24,43 @@ type crashCall struct {
 	call func(n *fakeNode, v volume) error
 	// keeps says that the volume has data that the call must keep.
 	keeps bool
+	// fails says that the call ends with an error, and takes back what it made.
+	fails bool
+	// class of the volume, of crashClasses; "linear" when empty.
+	class string
+	// classes in the place of crashClasses.
+	classes string
+}
+
+// crashClasses are one for each way to make an LV.
+const crashClasses = `
+pools:
+- {name: ssd, volumeGroup: vg0}
+- {name: thin, volumeGroup: vg0, thinPool: tp}
+classes:
+- {name: linear, pool: ssd, default: true}
+- {name: raid1, pool: ssd, layout: raid1, copies: 2}
+- {name: thin, pool: thin}
+`
+
+// reserveClasses has a reserve, for which each publish looks at the VG first.
+const reserveClasses = `
+pools: [{name: ssd, volumeGroup: vg0, reserve: 1Gi}]
+classes: [{name: linear, pool: ssd, default: true}]
+`
+
+// publishAndSettle is a publish to its very end.
+func publishAndSettle(n *fakeNode, v volume) error {
+	err := n.publish(v)
+	n.agent.Settle(context.Background())
+	return err
 }
 
 var crashCalls = []crashCall{
 	{
 		name:   "publish",
 		before: func(*fakeNode, volume) {},
-		call: func(n *fakeNode, v volume) error {
-			err := n.publish(v)
-			n.agent.Settle(context.Background())
-			return err
-		},
+		call:   publishAndSettle,
 	},
 	{
 		name: "publish after a reboot",
@@ -46,11 +75,35 @@ var crashCalls = []crashCall{
 	{
 		name:   "publish over what another publish left",
 		before: func(n *fakeNode, v volume) { n.leftHalfMade(v) },
-		call: func(n *fakeNode, v volume) error {
-			err := n.publish(v)
-			n.agent.Settle(context.Background())
-			return err
-		},
+		call:   publishAndSettle,
+	},
+	{name: "publish on raid1", class: "raid1", before: func(*fakeNode, volume) {}, call: publishAndSettle},
+	{name: "publish beside a reserve", classes: reserveClasses, before: func(*fakeNode, volume) {}, call: publishAndSettle},
+	{name: "publish on thin", class: "thin", before: func(*fakeNode, volume) {}, call: publishAndSettle},
+	{
+		name:   "undo of a publish whose mkfs fails",
+		before: func(n *fakeNode, _ volume) { n.host.FailNextStep("format", errors.New(onFire)) },
+		call:   func(n *fakeNode, v volume) error { return n.publish(v) },
+		fails:  true,
+	},
+	{
+		name:   "undo of a publish whose mount fails, on thin",
+		class:  "thin",
+		before: func(n *fakeNode, _ volume) { n.host.FailNextStep("mount", errors.New(onFire)) },
+		call:   func(n *fakeNode, v volume) error { return n.publish(v) },
+		fails:  true,
+	},
+	{
+		name:   "unpublish on raid1",
+		class:  "raid1",
+		before: func(n *fakeNode, v volume) { n.published(v) },
+		call:   func(n *fakeNode, v volume) error { return n.unpublish(v) },
+	},
+	{
+		name:   "unpublish on thin",
+		class:  "thin",
+		before: func(n *fakeNode, v volume) { n.published(v) },
+		call:   func(n *fakeNode, v volume) error { return n.unpublish(v) },
 	},
 	{
 		name:   "unpublish",
@@ -97,7 +150,7 @@ func (n *fakeNode) leftHalfMade(v volume) {
 var crashAfter = map[string]func(n *fakeNode, v volume){
 	"republish": func(n *fakeNode, v volume) {
 		n.pod(v)
-		require.NoError(n.t, n.publish(v))
+		n.publishAgain(v)
 		n.mounted(v)
 		n.agent.Settle(context.Background())
 		require.NotContains(n.t, n.tags(v), "podlv.state=new")
@@ -120,7 +173,7 @@ var crashAfter = map[string]func(n *fakeNode, v volume){
 	"reboot and republish": func(n *fakeNode, v volume) {
 		n.reboot()
 		n.pod(v)
-		require.NoError(n.t, n.publish(v))
+		n.publishAgain(v)
 		n.mounted(v)
 		require.NoError(n.t, n.unpublish(v))
 		n.pods.remove(v.uid)
@@ -131,6 +184,20 @@ var crashAfter = map[string]func(n *fakeNode, v volume){
 		n.pods.remove(v.uid)
 	},
 }
+
+// publishAgain is kubelet's retry. A step that was to fail and was not reached fails
+// now, once.
+func (n *fakeNode) publishAgain(v volume) {
+	n.t.Helper()
+	err := n.publish(v)
+	if err != nil && strings.Contains(err.Error(), onFire) {
+		err = n.publish(v)
+	}
+	require.NoError(n.t, err)
+}
+
+// onFire is the error of calls that are to fail.
+const onFire = "the disk is on fire"
 
 func (n *fakeNode) reboot() {
 	n.t.Helper()
@@ -174,8 +241,12 @@ func TestEveryCrashPoint(t *testing.T) {
 
 // scene is a node with a bystander and an administrator's LV, ready for the call.
 func (c crashCall) scene(t *testing.T) (n *fakeNode, v, bystander volume) {
-	n = newFakeNode(t)
+	n = newFakeNodeOn(t, 2, cmp.Or(c.classes, crashClasses))
+	n.lvm("lvcreate", "--yes", "--type", "thin-pool", "--name", "tp", "--size", "1g", "vg0")
 	bystander, v = newVolume("bystander", "64Mi"), newVolume("victim", "64Mi")
+	if c.class != "" {
+		v = v.with("class", c.class)
+	}
 	n.lvm("lvcreate", "--yes", "--name", "admin", "--size", "32m", "vg0")
 	n.pod(bystander)
 	n.published(bystander)
@@ -191,7 +262,11 @@ func (c crashCall) scene(t *testing.T) (n *fakeNode, v, bystander volume) {
 func (c crashCall) steps(t *testing.T) int {
 	n, v, _ := c.scene(t)
 	before := n.host.Steps()
-	require.NoError(t, c.call(n, v))
+	if err := c.call(n, v); c.fails {
+		require.ErrorContains(t, err, onFire)
+	} else {
+		require.NoError(t, err)
+	}
 	return n.host.Steps() - before
 }
 
@@ -209,6 +284,6 @@ func (c crashCall) dies(t *testing.T, step int, crash func(*fakelvm.Host, int), 
 	crashAfter[then](n, v)
 	n.gone(v)
 	require.Equal(t, "data of bystander", n.read(bystander))
-	require.Equal(t, []string{"admin", bystander.handle()}, n.volumes())
+	require.Equal(t, []string{"admin", bystander.handle(), "tp"}, n.volumes())
 	require.NotContains(t, n.tags(bystander), "podlv.state=new")
 }

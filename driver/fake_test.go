@@ -5,6 +5,7 @@ package driver_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -45,15 +46,28 @@ const fakeKubeletDir = "/var/lib/kubelet"
 // newFakeNode is a node with a disk of 10 GiB in VG vg0 and an agent.
 func newFakeNode(t testing.TB) *fakeNode {
 	t.Helper()
-	h := fakelvm.New(fakelvm.Disk{Path: "/dev/fake0", Size: 10 * gib})
-	require.NoError(t, h.CreateVG("vg0", "/dev/fake0"))
+	return newFakeNodeOn(t, 1, onePool)
+}
+
+// newFakeNodeOn is a node with so many disks of 10 GiB in VG vg0 and an agent of
+// these classes.
+func newFakeNodeOn(t testing.TB, disks int, text string) *fakeNode {
+	t.Helper()
+	var all []fakelvm.Disk
+	var paths []string
+	for i := range disks {
+		d := fakelvm.Disk{Path: fmt.Sprintf("/dev/fake%d", i), Size: 10 * gib}
+		all, paths = append(all, d), append(paths, d.Path)
+	}
+	h := fakelvm.New(all...)
+	require.NoError(t, h.CreateVG("vg0", paths...))
 	require.NoError(t, h.MkdirAll(fakeKubeletDir+"/pods"))
 	c := clocktesting.NewFakeClock(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
 	h.SetClock(c.Now)
 	n := &fakeNode{
 		kubelet: &kubelet{t: t, dir: fakeKubeletDir, mkdir: h.MkdirAll},
 		host:    h, clock: c, pods: &fakePods{}, events: record.NewFakeRecorder(100),
-		classes: classes(t, onePool), reaper: driver.DefaultReaper(), log: io.Discard,
+		classes: classes(t, text), reaper: driver.DefaultReaper(), log: io.Discard,
 	}
 	n.restart()
 	return n

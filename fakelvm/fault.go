@@ -232,11 +232,6 @@ func (h *Host) runStep(verb, text string, body func(*step) error) (err error) {
 	if q := f.next[verb]; len(q) > 0 {
 		s.failure, f.next[verb] = q[0], q[1:]
 	}
-	if q := f.errs[verb]; len(q) > 0 {
-		var failure error
-		failure, f.errs[verb] = q[0], q[1:]
-		return failure
-	}
 	if f.crashDuring == s.number {
 		s.crash, s.point = true, f.crashPoint
 	}
@@ -251,6 +246,11 @@ func (h *Host) runStep(verb, text string, body func(*step) error) (err error) {
 			err = ErrCrashed
 		}
 	}()
+	if q := f.errs[verb]; len(q) > 0 {
+		var failure error
+		failure, f.errs[verb] = q[0], q[1:]
+		return failure
+	}
 	return body(s)
 }
 

@@ -186,6 +186,11 @@ func TestFailNextChangesNothing(t *testing.T) {
 	h.FailNextStep("format", errors.New("no mkfs"))
 	require.EqualError(t, h.Format("/dev/vg0/v", "ext4", newUUID), "no mkfs")
 	require.NoError(t, h.Format("/dev/vg0/v", "ext4", newUUID))
+
+	h.FailNextStep("format", errors.New("no mkfs"))
+	h.CrashDuring(h.Steps()+1, BeforeCommit)
+	require.ErrorIs(t, h.Format("/dev/vg0/v", "ext4", newUUID), ErrCrashed, "a step that fails dies when it is over")
+	require.True(t, h.Crashed())
 }
 
 func TestHangEndsTheWaitAndNotTheCommand(t *testing.T) {
