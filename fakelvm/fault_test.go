@@ -188,8 +188,8 @@ func TestFailNextChangesNothing(t *testing.T) {
 	require.NoError(t, h.Format("/dev/vg0/v", "ext4", newUUID))
 
 	h.FailNextStep("format", errors.New("no mkfs"))
-	h.CrashDuring(h.Steps()+1, BeforeCommit)
-	require.ErrorIs(t, h.Format("/dev/vg0/v", "ext4", newUUID), ErrCrashed, "a step that fails dies when it is over")
+	h.CrashDuring(h.Steps()+1, fakelvm.BeforeCommit)
+	require.ErrorIs(t, h.Format("/dev/vg0/v", "ext4", newUUID), fakelvm.ErrCrashed, "a step that fails dies when it is over")
 	require.True(t, h.Crashed())
 }
 
