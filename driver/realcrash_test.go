@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,9 +28,8 @@ func (n *realNode) trap(program, when string) {
 	real, err := exec.LookPath(program)
 	require.NoError(n.t, err)
 	dir := n.t.TempDir()
-	// Reports and the tag's lvchange are not the step that is meant, nor is what
-	// mount-utils tries out at its start.
-	meant := map[string]string{"lvm": "lvcreate*|lvremove*", "umount": "*kubernetes.io~csi*"}[program]
+	// Reports and the tag's lvchange are not the step that is meant.
+	meant := map[string]string{"lvm": "lvcreate*|lvremove*"}[program]
 	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in %s) ;; *) exec %s \"$@\";; esac\n", cmp.Or(meant, "*"), real)
 	if when == "before" {
 		script += "kill -9 $PPID\n"
@@ -48,9 +48,44 @@ func (n *realNode) restart() {
 	n.start()
 }
 
-var realSteps = map[string][]string{
-	"publish":   {"lvm", "mkfs.ext4", "mount"},
-	"unpublish": {"umount", "lvm"},
+// trapMount kills the agent as soon as the kernel tells that something was mounted
+// at the target, or, if it is mounted now, unmounted.
+func (n *realNode) trapMount(target string) {
+	n.t.Helper()
+	table, err := os.Open("/proc/self/mountinfo")
+	require.NoError(n.t, err)
+	there := func() bool {
+		b := make([]byte, 1<<20)
+		size, _ := table.ReadAt(b, 0)
+		return strings.Contains(string(b[:size]), " "+target+" ")
+	}
+	before, agent := there(), n.agent.Process
+	go func() {
+		defer table.Close()
+		for there() == before {
+			// proc_pid_mountinfo(5): a change of the table is an exceptional condition.
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}}, 1000)
+			if agent.Signal(syscall.Signal(0)) != nil {
+				return
+			}
+		}
+		_ = agent.Signal(syscall.SIGKILL)
+	}()
+}
+
+// realStep is where an agent is killed. Before it mounts is after mkfs, and before
+// lvremove is after it unmounted.
+type realStep struct{ call, when, program string }
+
+var realSteps = []realStep{
+	{"publish", "before", "lvm"},
+	{"publish", "after", "lvm"},
+	{"publish", "before", "mkfs.ext4"},
+	{"publish", "after", "mkfs.ext4"},
+	{"publish", "after", "the mount"},
+	{"unpublish", "after", "the unmount"},
+	{"unpublish", "before", "lvm"},
+	{"unpublish", "after", "lvm"},
 }
 
 func TestRealAgentKilledAtEachStep(t *testing.T) {
@@ -61,18 +96,14 @@ func TestRealAgentKilledAtEachStep(t *testing.T) {
 	require.NoError(t, n.publish(bystander))
 	n.write(bystander, "untouched")
 	points := 0
-	for call, programs := range realSteps {
-		for _, program := range programs {
-			for _, when := range []string{"before", "after"} {
-				for _, then := range []string{"republish", "unpublish", "never again"} {
-					points++
-					t.Run(strings.Join([]string{call, "dies", when, program, "then", then}, " "), func(t *testing.T) {
-						n.t = t
-						n.killedAt(call, program, when, then, newVolume(fmt.Sprint("p", points), "32Mi"))
-						require.Equal(t, "untouched", n.read(bystander))
-					})
-				}
-			}
+	for _, at := range realSteps {
+		for _, then := range []string{"republish", "unpublish", "never again"} {
+			points++
+			t.Run(strings.Join([]string{at.call, "dies", at.when, at.program, "then", then}, " "), func(t *testing.T) {
+				n.t = t
+				n.killedAt(at, then, newVolume(fmt.Sprint("p", points), "32Mi"))
+				require.Equal(t, "untouched", n.read(bystander))
+			})
 		}
 	}
 	n.t = t
@@ -82,23 +113,27 @@ func TestRealAgentKilledAtEachStep(t *testing.T) {
 	t.Logf("went through %d points", points)
 }
 
-func (n *realNode) killedAt(call, program, when, then string, v volume) {
+func (n *realNode) killedAt(at realStep, then string, v volume) {
 	n.t.Helper()
 	n.restart() // an agent and a connection of this subtest
 	written := false
-	if call == "unpublish" {
+	if at.call == "unpublish" {
 		require.NoError(n.t, n.publish(v))
 		n.settled(v)
 		n.write(v, "kept")
 		written = true
 	}
-	n.kill()
-	n.trap(program, when)
-	n.start()
-	if call == "publish" {
-		require.Error(n.t, n.publish(v), "the agent was killed")
+	call := map[string]func(volume) error{"publish": n.publish, "unpublish": n.unpublish}[at.call]
+	if strings.HasPrefix(at.program, "the ") {
+		n.trapMount(n.target(v))
+		_ = call(v) // it may have answered just before
+		require.Error(n.t, n.agent.Wait(), "the agent was killed")
+		n.agent = nil
 	} else {
-		require.Error(n.t, n.unpublish(v), "the agent was killed")
+		n.kill()
+		n.trap(at.program, at.when)
+		n.start()
+		require.Error(n.t, call(v), "the agent was killed")
 	}
 	n.restart()
 	switch then {
