@@ -264,6 +264,15 @@ func (class *Class) readFilesystem(at, mountOptions, mkfsOptions string, p *prob
 	}
 }
 
+// options are the class's mount and mkfs options for a filesystem: they are for
+// the class's own one.
+func (class Class) options(fs filesystem) (mount, mkfs []string) {
+	if fs.name != class.Filesystem {
+		return nil, nil
+	}
+	return slices.Clone(class.MountOptions), slices.Clone(class.MkfsOptions)
+}
+
 // Named finds the class of a request; an empty name asks for the default one.
 func (c *Classes) Named(name string) (Class, error) {
 	var names []string

@@ -18,13 +18,15 @@ import (
 
 // What can be wrong with a request, beside what package lvm knows.
 var (
-	errInvalid   = errors.New("invalid")            // can never succeed as it is
+	errInvalid   = errors.New("invalid")                    // can never succeed as it is
 	errRange     = errors.New("out of range")               // a size that can never be had
 	errNotThere  = errors.New("no such volume")             // the volume or its path is not there
 	errDiffers   = errors.New("exists and differs")         // published already, with other attributes
 	errCondition = errors.New("not possible as things are") // somebody has to change something first
 	errBusy      = errors.New("another call is at work on this volume")
 	errUnsettled = errors.New("not undone") // a failed call could not take back what it made
+	errElsewhere = errors.New("not on this node")
+	errAborted   = errors.New("start over") // a token of a list that means nothing here
 )
 
 // codeOf is the one place where errors become gRPC codes. The order counts: what
@@ -42,6 +44,9 @@ func codeOf(err error) codes.Code {
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 		{errBusy, codes.Aborted},
+		{errAborted, codes.Aborted},
+		// The one code that makes external-provisioner ask for another node.
+		{errElsewhere, codes.ResourceExhausted},
 		{errInvalid, codes.InvalidArgument},
 		{errRange, codes.OutOfRange},
 		{errDiffers, codes.AlreadyExists},
@@ -118,6 +123,9 @@ func requestAttrs(req any) []slog.Attr {
 	var attrs []slog.Attr
 	if r, ok := req.(interface{ GetVolumeId() string }); ok {
 		attrs = append(attrs, slog.String("volume", r.GetVolumeId()))
+	}
+	if r, ok := req.(*csi.CreateVolumeRequest); ok {
+		attrs = append(attrs, slog.String("name", r.GetName()))
 	}
 	if r, ok := req.(interface{ GetVolumeContext() map[string]string }); ok {
 		c := r.GetVolumeContext()

@@ -20,6 +20,7 @@ const undoTime = 30 * time.Second
 type inline struct {
 	lvm        *lvm.Client
 	mounts     Mounter
+	devices    Devices
 	filesystem Filesystem
 	settle     *settler
 	space      *spaceWaiter
@@ -30,11 +31,11 @@ type inline struct {
 // publish makes q's volume, if it is not there yet, and mounts it at the target.
 func (v *inline) publish(ctx context.Context, q inlineRequest) error {
 	device := devicePath(q.Class.Pool.VolumeGroup, q.ID)
-	d, active, err := v.filesystem.Device(device)
+	d, active, err := v.devices.Device(device)
 	if err != nil {
 		return err
 	}
-	mounted, err := v.mountedAt(q.Target)
+	mounted, err := mountedAt(v.mounts, q.Target)
 	if err != nil {
 		return err
 	}
@@ -61,20 +62,6 @@ func (v *inline) publish(ctx context.Context, q inlineRequest) error {
 	}
 	v.settle.add(q.Class.Pool.VolumeGroup, q.ID)
 	return nil
-}
-
-// mountedAt is the visible mount at target, if there is one.
-func (v *inline) mountedAt(target string) (*Mount, error) {
-	mounts, err := v.mounts.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		if mounts[i].Target == target {
-			return &mounts[i], nil
-		}
-	}
-	return nil, nil
 }
 
 // republish answers for a volume that is mounted at its target, as after a
@@ -105,7 +92,7 @@ func (v *inline) create(ctx context.Context, q inlineRequest) (created bool, err
 		VG: q.Class.Pool.VolumeGroup, Name: q.ID, Size: q.Size,
 		Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool,
 		Tags: []string{
-			tagKind + "=" + kindInline, tagNew, q.Pod.tag(),
+			tagInline, tagNew, q.Pod.tag(),
 			tagClass + "=" + q.Class.Name, tagFS + "=" + q.Filesystem.name,
 		},
 	}
@@ -147,22 +134,12 @@ func (v *inline) adopt(ctx context.Context, q inlineRequest, device string) (fre
 			return false, err
 		}
 	}
-	found, err := v.filesystem.Detect(device)
-	if err != nil {
-		return false, err
+	f := formatter{filesystem: v.filesystem, log: v.log}
+	fresh, err = f.examine(q.ID, device, q.Filesystem.name, func() (bool, error) { return l.HasTag(tagNew), nil })
+	if errors.Is(err, errCondition) {
+		err = fmt.Errorf("%w. Delete the pod to give the volume up", err)
 	}
-	want := Signature{Type: q.Filesystem.name, UUID: filesystemUUID(q.ID)}
-	switch {
-	case found == want:
-		return false, nil
-	case l.HasTag(tagNew):
-		// An lvcreate that died before it wiped, or an mkfs that died: whatever
-		// is there, nobody was ever given it.
-		v.log.Info("making the filesystem again", "volume", q.ID, "found", found.Type, "uuid", found.UUID)
-		return true, v.filesystem.Wipe(device)
-	default:
-		return false, fmt.Errorf("%w: volume %s: the filesystem that podlv made on %s is gone: found %s, expected %s; it is not formatted again, because data may be on it. Delete the pod to give the volume up", errCondition, q.ID, device, found.describe(), want.describe())
-	}
+	return fresh, err
 }
 
 // sameSize compares what is there with what is asked for. A striped LV may be
@@ -202,7 +179,7 @@ func (v *inline) mount(q inlineRequest, device string, fresh bool) error {
 func (v *inline) undo(ctx context.Context, q inlineRequest, failed error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	if err := v.lvm.Remove(ctx, q.Class.Pool.VolumeGroup, q.ID); err != nil {
+	if err := v.lvm.Remove(ctx, q.Class.Pool.VolumeGroup, q.ID, tagInline); err != nil {
 		return fmt.Errorf("%w; %w: %v", failed, errUnsettled, err)
 	}
 	v.space.freed()
@@ -275,7 +252,7 @@ func (v *inline) unmount(id, target string, mounts []Mount, groups []string) ([]
 // keep a pod from ending: nothing of the volume is in use any more, and if the
 // VG comes back, the reaper finds the LV.
 func (v *inline) remove(ctx context.Context, vg, id string) error {
-	err := v.lvm.Remove(ctx, vg, id)
+	err := v.lvm.Remove(ctx, vg, id, tagInline)
 	switch {
 	case errors.Is(err, lvm.ErrNotFound), errors.Is(err, lvm.ErrUnavailable):
 		v.log.Warn("cannot remove the LV now; the reaper will when its VG is whole again", "volume", id, "vg", vg, "error", err)
@@ -285,12 +262,4 @@ func (v *inline) remove(ctx context.Context, vg, id string) error {
 	default:
 		return err
 	}
-}
-
-// describe is a signature for a sentence.
-func (s Signature) describe() string {
-	if s.Type == "" {
-		return "nothing"
-	}
-	return s.Type + " with UUID " + s.UUID
 }

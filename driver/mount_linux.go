@@ -4,6 +4,7 @@ package driver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +15,13 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/mount-utils"
 )
 
-// Linux is the real Mounter and Filesystem: mount(8) through mount-utils, the
+// Linux is the real Mounter, Devices and Filesystem: mount(8) through mount-utils, the
 // kernel's mount table, and the tools of e2fsprogs, xfsprogs, btrfs-progs and
 // util-linux. mount-utils' FormatAndMount is not used: it formats whenever blkid
 // finds nothing, and a damaged superblock is nothing, too.
@@ -30,6 +32,7 @@ func NewLinux() *Linux { return &Linux{mounter: mount.NewWithoutSystemd("")} }
 
 var (
 	_ Mounter    = &Linux{}
+	_ Devices    = &Linux{}
 	_ Filesystem = &Linux{}
 )
 
@@ -42,10 +45,17 @@ func (l *Linux) Mounts() ([]Mount, error) {
 	list := make([]Mount, 0, len(table))
 	for _, m := range table {
 		line := Mount{Source: m.Source, Target: m.MountPoint, Type: m.FsType, ReadOnly: slices.Contains(m.MountOptions, "ro")}
-		// The table's own number is not the block device's for btrfs.
-		if strings.HasPrefix(m.Source, "/dev/") {
+		switch {
+		case strings.HasPrefix(m.Source, "/dev/"):
+			// The table's own number is not the block device's for btrfs.
 			if d, ok, err := blockDevice(m.Source); err == nil && ok {
 				line.Number = d
+			}
+		case m.Root != "/" && (m.FsType == "devtmpfs" || m.FsType == "tmpfs"):
+			// Only where a device node can be bound from: looking at a path of a
+			// network filesystem could take forever.
+			if d, ok, err := blockDevice(m.MountPoint); err == nil && ok {
+				line.Number, line.Block = d, true
 			}
 		}
 		list = append(list, line)
@@ -90,6 +100,28 @@ func (l *Linux) MakeTarget(target string) error {
 	return nil
 }
 
+// MakeTargetFile implements Mounter.
+func (l *Linux) MakeTargetFile(target string) error {
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s: the folder that it should be in is not there", ErrTarget, target)
+	case !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("target path: %w", err)
+	}
+	info, err := os.Lstat(target)
+	switch {
+	case err != nil:
+		return fmt.Errorf("target path: %w", err)
+	case !info.Mode().IsRegular() || info.Size() > 0:
+		return fmt.Errorf("%w: %s is occupied by something that is not an empty file", ErrTarget, target)
+	default:
+		return nil
+	}
+}
+
 // RemoveTarget implements Mounter.
 func (l *Linux) RemoveTarget(target string) error {
 	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +130,7 @@ func (l *Linux) RemoveTarget(target string) error {
 	return nil
 }
 
-// Device implements Filesystem.
+// Device implements Devices.
 func (l *Linux) Device(device string) (Device, bool, error) {
 	n, ok, err := blockDevice(device)
 	if !ok || err != nil {
@@ -114,6 +146,35 @@ func (l *Linux) Device(device string) (Device, bool, error) {
 		return Device{}, false, fmt.Errorf("size of device %s: %w", device, err)
 	}
 	return Device{Number: n, Size: size}, true, nil
+}
+
+// zeroStep is how much one BLKZEROOUT zeroes: what a call that is given up waits
+// for.
+const zeroStep = 64 * mib
+
+// Zero implements Devices with the ioctl BLKZEROOUT, which writes zeros where the
+// disk has no command of its own that is sure to. Discards are not: no disk tells
+// whether they zero.
+func (l *Linux) Zero(ctx context.Context, device string, offset, length int64) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("zero device: %w", err)
+	}
+	defer f.Close()
+	for end := offset + length; offset < end; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("zero device %s: %w", device, err)
+		}
+		part := [2]uint64{uint64(offset), uint64(min(zeroStep, end-offset))}
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&part))); errno != 0 {
+			return fmt.Errorf("zero %d bytes at %d of device %s: %w", part[1], part[0], device, errno)
+		}
+		offset += int64(part[1])
+	}
+	if err := f.Sync(); err != nil { // the disk's own cache
+		return fmt.Errorf("zero device %s: %w", device, err)
+	}
+	return nil
 }
 
 // blockDevice gives a device's number. ok is false when there is none.
@@ -216,6 +277,25 @@ func mkfsArgs(format Format) ([]string, error) {
 func (l *Linux) Wipe(device string) error {
 	_, err := run("wipefs", "--all", "--force", "--quiet", device)
 	return err
+}
+
+// Grow implements Filesystem.
+func (l *Linux) Grow(device, target, fstype string) error {
+	var err error
+	switch fstype {
+	case "ext4":
+		_, err = run("resize2fs", device)
+	case "xfs":
+		_, err = run("xfs_growfs", target)
+	case "btrfs":
+		_, err = run("btrfs", "filesystem", "resize", "max", target)
+	default:
+		return fmt.Errorf("%w: filesystem %q", errInvalid, fstype)
+	}
+	if err != nil {
+		return fmt.Errorf("grow %s on %s: %w", fstype, device, err)
+	}
+	return nil
 }
 
 // Usage implements Filesystem.

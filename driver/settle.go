@@ -64,7 +64,7 @@ func (s *settler) recover(ctx context.Context, mounts Mounter, classes *Classes)
 	}
 	for _, g := range classes.among(groups) {
 		for _, l := range g.LogicalVolumes {
-			if isInline(l) && l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
+			if (isInline(l) || isVolume(l)) && l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
 				s.add(l.VG, l.Name)
 			}
 		}

@@ -264,16 +264,21 @@ func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error 
 	return nil
 }
 
-// Remove removes an LV with the owner tag, and a thick origin's snapshots with
-// it. An LV that is not there, or has no owner tag, is left alone, and that is
-// no error: one command does it, whatever is there.
+// Remove removes an LV that carries the owner tag and all of tags, and a thick
+// origin's snapshots with it. An LV that is not there, or lacks a tag, is left
+// alone, and that is no error: one command does it, whatever is there.
 //
 // ErrInvalid, ErrNotFound (the VG), ErrInUse, ErrUnavailable.
-func (c *Client) Remove(ctx context.Context, vg, name string) error {
+func (c *Client) Remove(ctx context.Context, vg, name string, tags ...string) error {
 	if err := ValidateName(vg, name); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
 	}
-	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}), vg}
+	for _, t := range tags {
+		if err := ValidateTag(t); err != nil {
+			return fmt.Errorf("remove %s/%s: %w", vg, name, err)
+		}
+	}
+	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}, tags...), vg}
 	if err := c.change(ctx, vg, args); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotRemoved(g, name) }, vg))
 	}
@@ -351,14 +356,18 @@ func (c *Client) Tag(ctx context.Context, vg string, add, remove []string, names
 	return nil
 }
 
-// selection picks the owner's LVs of these names. Names and the tag were
-// validated: no quote can be in them.
-func (c *Client) selection(names []string) string {
+// selection picks the owner's LVs of these names that carry all of tags. Names
+// and tags were validated: no quote can be in them.
+func (c *Client) selection(names []string, tags ...string) string {
 	terms := make([]string, len(names))
 	for i, n := range names {
 		terms[i] = `lv_name="` + n + `"`
 	}
-	return `lv_tags="` + c.owner + `" && (` + strings.Join(terms, " || ") + `)`
+	var s strings.Builder
+	for _, t := range append([]string{c.owner}, tags...) {
+		s.WriteString(`lv_tags="` + t + `" && `)
+	}
+	return s.String() + `(` + strings.Join(terms, " || ") + `)`
 }
 
 // Running lists the commands that are running now, the oldest first.

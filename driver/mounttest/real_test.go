@@ -40,9 +40,30 @@ func TestRealKeepsTheContract(t *testing.T) {
 		})
 		linux := driver.NewLinux()
 		return mounttest.Node{
-			Mounter: linux, Filesystem: linux, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: dir,
+			Mounter: linux, Devices: linux, Filesystem: linux, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: dir,
 			MakeFile:   func(p string) error { return os.WriteFile(p, nil, 0o600) },
 			MakeFolder: func(p string) error { return os.MkdirAll(p, 0o700) },
+			Write: func(device string, data []byte, offset int64) error {
+				f, err := os.OpenFile(device, os.O_RDWR, 0)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				if _, err := f.WriteAt(data, offset); err != nil {
+					return err
+				}
+				return f.Sync()
+			},
+			Read: func(device string, data []byte, offset int64) error {
+				f, err := os.Open(device)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = f.ReadAt(data, offset)
+				return err
+			},
+			Extend: func() error { lvm("lvextend", "--size", "+64m", "vg0/a"); return nil },
 		}
 	})
 }
