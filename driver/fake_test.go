@@ -62,6 +62,8 @@ func newFakeNode(t testing.TB) *fakeNode {
 	return n
 }
 
+func disk(path string, size int64) fakelvm.Disk { return fakelvm.Disk{Path: path, Size: size} }
+
 const onePool = `
 pools: [{name: ssd, volumeGroup: vg0}]
 classes: [{name: ssd, pool: ssd, default: true}]
