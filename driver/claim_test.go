@@ -174,12 +174,12 @@ func (n *fakeNode) lvTags(c *claim) string {
 	return n.lvm("lvs", "--noheadings", "-o", "lv_tags", c.id)
 }
 
-// put writes to a volume's device, at reads from it.
+// put writes up to 64 characters to a volume's device, at reads from it.
 func (n *fakeNode) put(c *claim, offset int64, text string) {
 	n.t.Helper()
 	d, err := n.host.Open(c.device())
 	require.NoError(n.t, err)
-	_, err = d.WriteAt([]byte(text), offset)
+	_, err = d.WriteAt([]byte(text+strings.Repeat("\x00", 64-len(text))), offset)
 	require.NoError(n.t, err)
 	require.NoError(n.t, d.Close())
 }
@@ -200,14 +200,14 @@ func (n *fakeNode) bytes(c *claim, offset, length int64) []byte {
 	return buf
 }
 
-// dirty leaves somebody's bytes all over the free space of vg0.
+// dirty leaves somebody's bytes in every extent of the free space of vg0.
 func (n *fakeNode) dirty(size int64) {
 	n.t.Helper()
 	n.lvm("lvcreate", "--yes", "--name", "former", "--size", sizeArg(size), "vg0")
 	d, err := n.host.Open("/dev/vg0/former")
 	require.NoError(n.t, err)
-	pattern := []byte(strings.Repeat("secret! ", mib/8))
-	for at := int64(0); at < size; at += mib {
+	pattern := []byte(strings.Repeat("secret! ", 512))
+	for at := int64(0); at < size; at += 4 * mib {
 		_, err := d.WriteAt(pattern, at)
 		require.NoError(n.t, err)
 	}
@@ -218,8 +218,8 @@ func (n *fakeNode) dirty(size int64) {
 // clean checks that nobody's bytes are on a volume, from an offset on.
 func (n *fakeNode) clean(c *claim, from, to int64) {
 	n.t.Helper()
-	for at := from; at < to; at += mib {
-		require.NotContains(n.t, string(n.bytes(c, at, mib)), "secret", "old bytes at MiB %d", at/mib)
+	for at := from; at < to; at += 4 * mib {
+		require.NotContains(n.t, string(n.bytes(c, at, 4096)), "secret", "old bytes at MiB %d", at/mib)
 	}
 }
 

@@ -35,6 +35,9 @@ func (p *persistent) expand(ctx context.Context, q expandRequest, classes *Class
 	if err != nil {
 		return 0, err
 	}
+	if err := p.load(ctx, v); err != nil {
+		return 0, err
+	}
 	if v.grownAt > 0 {
 		if err := p.finishGrowth(ctx, v); err != nil {
 			return 0, err
@@ -109,6 +112,16 @@ func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVo
 		err = errors.Join(err, p.finishGrowth(ctx, v))
 	}
 	return v, err
+}
+
+// load makes the device as large as the metadata has it. It is smaller after an
+// agent that died in the middle of an lvextend.
+func (p *persistent) load(ctx context.Context, v persistentVolume) error {
+	d, there, err := p.devices.Device(v.handle.device())
+	if err != nil || !there || d.Size >= v.size {
+		return err
+	}
+	return p.lvm.Refresh(ctx, v.handle.VG, v.handle.LV)
 }
 
 // growTag says where the old bytes of an expansion begin.

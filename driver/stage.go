@@ -113,6 +113,9 @@ func (p *persistent) usable(ctx context.Context, h handle, u use) (persistentVol
 		return v, fmt.Errorf("volume %s: %w: it is not made yet, its old bytes are still to be zeroed", h, errBusy)
 	}
 	if v.grownAt > 0 {
+		if err := p.load(ctx, v); err != nil {
+			return v, err
+		}
 		if err := p.finishGrowth(ctx, v); err != nil {
 			return v, err
 		}

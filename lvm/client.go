@@ -310,6 +310,22 @@ func (c *Client) setActive(ctx context.Context, vg, name, value string) error {
 	return nil
 }
 
+// Refresh loads an active LV's device anew from the metadata: after an Extend that
+// died between its commit and its end the device is still as small as before. An
+// LV that is not active is left alone.
+//
+// ErrInvalid, ErrNotFound, ErrUnavailable.
+func (c *Client) Refresh(ctx context.Context, vg, name string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("refresh %s/%s: %w", vg, name, err)
+	}
+	args := []string{"lvchange", "--config", config, "--refresh", vg + "/" + name}
+	if err := c.change(ctx, vg, args); err != nil {
+		return fmt.Errorf("refresh %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotActivated(g, name) }, vg))
+	}
+	return nil
+}
+
 // tagBatch is how many LVs one Tag command names: the selection is one argument,
 // of which Linux takes 128 KiB.
 const tagBatch = 500
