@@ -9,7 +9,8 @@ import (
 )
 
 // largest is the size in bytes of the largest volume of a class that the VG can
-// make: a multiple of the class's granularity, exact for its layout.
+// make: a multiple of the class's granularity. It is exact for linear and thin
+// volumes, and a lower bound for striped and raid1 ones (see rows).
 func largest(g lvm.VolumeGroup, class Class) int64 {
 	if g.MissingPVs > 0 {
 		return 0 // LVM changes no VG that is not whole
@@ -57,9 +58,10 @@ func thinFree(g lvm.VolumeGroup, class Class) int64 {
 	return limit - promised
 }
 
-// rows is how many extents each leg can have, when every row of legs needs as many
-// different PVs: the largest r for which the PVs, each giving r at most, give r for
-// every leg.
+// rows is how many extents each leg can surely have: as many as the PV that has the
+// least of the emptiest ones, one PV for each leg. Where a leg goes on on another
+// PV, LVM may find room for more; how much depends on the order of its free areas,
+// which no report of ours has.
 func rows(g lvm.VolumeGroup, class Class) int64 {
 	var free []int64
 	for _, p := range g.PhysicalVolumes {
@@ -68,20 +70,9 @@ func rows(g lvm.VolumeGroup, class Class) int64 {
 		}
 	}
 	slices.Sort(free)
-	legs := int64(class.Legs)
-	budget := (allocatable(g) - class.Pool.Reserve) / g.ExtentSize / legs
-	low, high := int64(0), max(budget, 0)
-	for low < high {
-		r := (low + high + 1) / 2
-		var sum int64
-		for _, f := range free {
-			sum += min(f, r)
-		}
-		if sum >= r*legs {
-			low = r
-		} else {
-			high = r - 1
-		}
+	if len(free) < class.Legs {
+		return 0
 	}
-	return low
+	budget := (allocatable(g) - class.Pool.Reserve) / g.ExtentSize / int64(class.Legs)
+	return min(budget, free[len(free)-class.Legs])
 }

@@ -131,8 +131,8 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.V
 func fits(g lvm.VolumeGroup, class Class, need, size int64) error {
 	pool := class.Pool
 	if class.Layout != lvm.Thin {
-		if need > g.Free-pool.Reserve {
-			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(g.Free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
+		if free := allocatable(g); need > free-pool.Reserve {
+			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
 		}
 		return nil
 	}
