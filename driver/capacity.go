@@ -42,7 +42,7 @@ func allocatable(g lvm.VolumeGroup) int64 {
 }
 
 // A pool that is as full as this takes no new volumes, whatever was promised
-// (docs/lvm-behaviour.md). lvm2 rounds percentages to hundredths.
+// (seen on lvm2 2.03.16; lvm/explain.go says so, too). lvm2 rounds percentages to hundredths.
 const (
 	poolFull         = 99.99
 	poolMetadataFull = 75
