@@ -5,6 +5,7 @@ package driver_test
 import (
 	"bufio"
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,9 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/podlv/podlv/fakelvm"
 )
@@ -132,6 +136,7 @@ func (n *fakeNode) sanityConfig(name, socket, class, access string) *sanity.Test
 	dir := "/sanity/" + strings.ReplaceAll(name, " ", "-")
 	c.TargetPath, c.StagingPath = dir+"/mount", dir+"/staging"
 	c.Address = "unix:" + socket
+	c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(unhurried{insecure.NewCredentials()}), grpc.WithAuthority("localhost")}
 	c.TestVolumeAccessType = access
 	c.TestVolumeParameters = map[string]string{"podlv.dev/class": class}
 	c.CreateTargetDir = func(p string) (string, error) { return p, n.host.MkdirAll(p) }
@@ -149,4 +154,20 @@ func (n *fakeNode) sanityConfig(name, socket, class, access string) *sanity.Test
 		}
 	}
 	return &c
+}
+
+// unhurried takes its time to connect: csi-test 5.4.0 (utils.Connect) waits for the
+// next change of a connection's state, for a minute and in vain if the connection
+// was ready before it looked.
+type unhurried struct {
+	credentials.TransportCredentials
+}
+
+func (u unhurried) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	time.Sleep(300 * time.Millisecond)
+	return u.TransportCredentials.ClientHandshake(ctx, authority, conn)
+}
+
+func (u unhurried) Clone() credentials.TransportCredentials {
+	return unhurried{u.TransportCredentials.Clone()}
 }
