@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -263,6 +264,15 @@ func (class *Class) readFilesystem(at, mountOptions, mkfsOptions string, p *prob
 	if class.MkfsOptions, err = fs.mkfsOptions(mkfsOptions); err != nil {
 		p.add("%s.mkfsOptions: %w", at, err)
 	}
+}
+
+// options are the class's mount and mkfs options for a filesystem: they are for
+// the class's own one.
+func (class Class) options(fs filesystem) (mount, mkfs []string) {
+	if fs.name != class.Filesystem {
+		return nil, nil
+	}
+	return slices.Clone(class.MountOptions), slices.Clone(class.MkfsOptions)
 }
 
 // Named finds the class of a request; an empty name asks for the default one.

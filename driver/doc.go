@@ -3,9 +3,9 @@
 // Package driver is podlv's CSI driver: the services that kubelet calls, and the
 // agent that runs them on a node.
 //
-// There are only five types: a Driver is the agent; Classes say what a user may
-// ask for and where it is; a Mounter and a Filesystem are the node's mounts and
-// devices; Pods tells which pods the node has.
+// There are only six types: a Driver is the agent; Classes say what a user may
+// ask for and where it is; a Mounter, Devices and a Filesystem are the node's
+// mounts, its block devices and what is on them; Pods tells which pods the node has.
 //
 // # Life of an inline volume
 //
@@ -29,6 +29,16 @@
 // NodeUnpublishVolume unmounts and removes the LV with one lvremove, which by its
 // selection touches only LVs with our tag. What nobody unpublishes (a pod that was
 // deleted by force, a kubelet that forgot) the reaper removes.
+//
+// # Life of a persistent volume
+//
+// CreateVolume makes the LV, with podlv.state=new, and of a raw block volume zeroes
+// the bytes of whoever had its extents before. NodeStageVolume decides by the rules
+// above whether the filesystem is there, makes it if need be, and mounts it once for
+// the node; NodePublishVolume binds that, or the device, for a pod.
+// NodeExpandVolume grows LV and filesystem. NodeUnpublishVolume, NodeUnstageVolume
+// and DeleteVolume take all of it back; a volume outlives its pods, and the reaper
+// leaves it alone.
 //
 // A call that fails takes back what it made itself, and nothing that was there
 // before it.

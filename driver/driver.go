@@ -39,6 +39,7 @@ type Config struct {
 	Classes    *ClassSource
 	Runner     lvm.Runner
 	Mounter    Mounter
+	Devices    Devices
 	Filesystem Filesystem
 	Pods       Pods                 // nil without a Kubernetes API
 	Kubelet    Witness              // what kubelet has on disk; nil only with the reaper off
@@ -56,6 +57,7 @@ type Driver struct {
 	reaper   *reaper
 	identity *identity
 	node     *node
+	control  *controller
 	metrics  *metrics
 	registry *prometheus.Registry
 }
@@ -95,13 +97,17 @@ func New(c Config) (*Driver, error) {
 	d.settle = newSettler(d.client, c.Clock, c.Log)
 	space := &spaceWaiter{lvm: d.client, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
+	volumes := &persistent{
+		lvm: d.client, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space, log: c.Log,
+	}
 	d.node = &node{
-		name: c.NodeName, filesystem: c.Filesystem,
+		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem, mounts: c.Mounter, devices: c.Devices, persistent: volumes,
 		inline: &inline{
-			lvm: d.client, classes: c.Classes, places: newPlaces(), mounts: c.Mounter, filesystem: c.Filesystem, settle: d.settle, space: space,
+			lvm: d.client, classes: c.Classes, places: newPlaces(), mounts: c.Mounter, devices: c.Devices, filesystem: c.Filesystem, settle: d.settle, space: space,
 			events: events{recorder: c.Events, node: c.NodeName}, log: c.Log,
 		},
 	}
+	d.control = &controller{node: c.NodeName, classes: c.Classes, persistent: volumes, locks: &d.node.locks}
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
@@ -118,6 +124,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	server := grpc.NewServer(grpc.UnaryInterceptor(interceptor(d.config.Log, d.metrics)))
 	csi.RegisterIdentityServer(server, d.identity)
+	csi.RegisterControllerServer(server, d.control)
 	csi.RegisterNodeServer(server, d.node)
 
 	ctx, stop := context.WithCancelCause(ctx)
@@ -162,6 +169,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		_ = c.Close() // closing: there is nobody left to tell
 	}
 	stopServer(server)
+	d.control.persistent.zeros.stopAll()
 	tasks.Wait()
 	d.waitForCommands()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -26,7 +26,9 @@ var (
 	errBusy      = errors.New("another call is at work on this volume")
 	// errStays: the volume's LV is there after the call failed, so that somebody has
 	// to unpublish it.
-	errStays = errors.New("the LV stays")
+	errStays     = errors.New("the LV stays")
+	errElsewhere = errors.New("not on this node")
+	errAborted   = errors.New("start over") // a token of a list that means nothing here
 )
 
 // codeOf is the one place where errors become gRPC codes. The order counts: what
@@ -44,6 +46,9 @@ func codeOf(err error) codes.Code {
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 		{errBusy, codes.Aborted},
+		{errAborted, codes.Aborted},
+		// The one code that makes external-provisioner ask for another node.
+		{errElsewhere, codes.ResourceExhausted},
 		{errInvalid, codes.InvalidArgument},
 		{errRange, codes.OutOfRange},
 		{errDiffers, codes.AlreadyExists},
@@ -120,6 +125,9 @@ func requestAttrs(req any) []slog.Attr {
 	var attrs []slog.Attr
 	if r, ok := req.(interface{ GetVolumeId() string }); ok {
 		attrs = append(attrs, slog.String("volume", r.GetVolumeId()))
+	}
+	if r, ok := req.(*csi.CreateVolumeRequest); ok {
+		attrs = append(attrs, slog.String("name", r.GetName()))
 	}
 	if r, ok := req.(interface{ GetVolumeContext() map[string]string }); ok {
 		c := r.GetVolumeContext()

@@ -28,6 +28,8 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
 		{errBusy, codes.Aborted},
+		{errAborted, codes.Aborted},
+		{errElsewhere, codes.ResourceExhausted},
 		{errStays, codes.Unavailable},
 		{lvm.ErrInvalid, codes.InvalidArgument},
 		{lvm.ErrNoSpace, codes.ResourceExhausted},

@@ -4,33 +4,42 @@ package driver
 
 import (
 	"context"
+	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // What tests of this package do to an agent that does not Run.
 
-// InProcess is the agent's node service without a socket, its interceptor
-// included.
-func (d *Driver) InProcess() csi.NodeClient {
-	return csi.NewNodeClient(inProcess{d})
-}
+// InProcess is the agent's services without a socket, its interceptor included.
+func (d *Driver) InProcess() grpc.ClientConnInterface { return inProcess{d} }
 
 // inProcess is a connection that ends in the same process.
 type inProcess struct{ d *Driver }
 
 func (c inProcess) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
-	handlers := map[string]grpc.UnaryHandler{
-		csi.Node_NodePublishVolume_FullMethodName: func(ctx context.Context, r any) (any, error) {
-			return c.d.node.NodePublishVolume(ctx, r.(*csi.NodePublishVolumeRequest))
-		},
-		csi.Node_NodeUnpublishVolume_FullMethodName: func(ctx context.Context, r any) (any, error) {
-			return c.d.node.NodeUnpublishVolume(ctx, r.(*csi.NodeUnpublishVolumeRequest))
-		},
+	for service, desc := range map[any]grpc.ServiceDesc{
+		c.d.identity: csi.Identity_ServiceDesc, c.d.control: csi.Controller_ServiceDesc, c.d.node: csi.Node_ServiceDesc,
+	} {
+		name, ok := strings.CutPrefix(method, "/"+desc.ServiceName+"/")
+		if !ok {
+			continue
+		}
+		for _, m := range desc.Methods {
+			if m.MethodName != name {
+				continue
+			}
+			decode := func(in any) error { proto.Merge(in.(proto.Message), args.(proto.Message)); return nil }
+			out, err := m.Handler(service, ctx, decode, interceptor(c.d.config.Log, c.d.metrics))
+			if err == nil {
+				proto.Merge(reply.(proto.Message), out.(proto.Message))
+			}
+			return err
+		}
 	}
-	_, err := interceptor(c.d.config.Log, c.d.metrics)(ctx, args, &grpc.UnaryServerInfo{FullMethod: method}, handlers[method])
-	return err
+	panic(method + " is not served")
 }
 
 func (c inProcess) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -30,6 +31,7 @@ const gib = 1 << 30
 type fakeNode struct {
 	*kubelet
 	host    *fakelvm.Host
+	control csi.ControllerClient
 	clock   *clocktesting.FakeClock
 	pods    *fakePods
 	events  *record.FakeRecorder
@@ -37,6 +39,7 @@ type fakeNode struct {
 	reaper  driver.ReaperConfig
 	agent   *driver.Driver
 	log     io.Writer
+	socket  string // of an agent that runs
 	// kept is the UUID of the LV that must be the one that is published again.
 	kept string
 }
@@ -73,6 +76,8 @@ func newFakeNodeOn(t testing.TB, disks int, text string) *fakeNode {
 	return n
 }
 
+func disk(path string, size int64) fakelvm.Disk { return fakelvm.Disk{Path: path, Size: size} }
+
 const onePool = `
 pools: [{name: ssd, volumeGroup: vg0}]
 classes: [{name: ssd, pool: ssd, default: true}]
@@ -92,12 +97,13 @@ func (n *fakeNode) restart() {
 	fake := mounttest.Fake{Host: n.host}
 	var err error
 	n.agent, err = driver.New(driver.Config{
-		NodeName: "node1", Version: "test", Classes: n.classes, Runner: n.host, Mounter: fake, Filesystem: fake,
+		NodeName: "node1", Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
 		Pods: n.pods, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(n.t, err)
-	n.node = n.agent.InProcess()
+	n.node = csi.NewNodeClient(n.agent.InProcess())
+	n.control = csi.NewControllerClient(n.agent.InProcess())
 	require.NoError(n.t, n.agent.Recover(context.Background()))
 }
 

@@ -105,6 +105,29 @@ func (f filesystem) mountOptions(list string) ([]string, error) {
 	return options, nil
 }
 
+// selinuxOption is a mount option by which kubelet labels a volume at its mount, in
+// the quotes that it puts around it (kubernetes 1.36, pkg/volume/util/selinux.go,
+// AddSELinuxMountOption). There are commas in it.
+var selinuxOption = regexp.MustCompile(`^(context|fscontext|defcontext|rootcontext)="?[A-Za-z0-9_.:,-]+"?$`)
+
+// mountFlags checks the mount flags of a volume capability: a StorageClass's
+// mountOptions against the allow-list, and what kubelet adds for SELinux.
+func (f filesystem) mountFlags(flags []string) ([]string, error) {
+	var options []string
+	for _, flag := range flags {
+		if selinuxOption.MatchString(flag) {
+			options = append(options, flag)
+			continue
+		}
+		more, err := f.mountOptions(flag)
+		if err != nil {
+			return nil, fmt.Errorf("mountOptions: %w", err)
+		}
+		options = append(options, more...)
+	}
+	return options, nil
+}
+
 func (f filesystem) allowsMount(option string) bool {
 	for _, a := range anyMount {
 		if option == a {

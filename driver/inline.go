@@ -23,6 +23,7 @@ type inline struct {
 	classes    *ClassSource
 	places     *places
 	mounts     Mounter
+	devices    Devices
 	filesystem Filesystem
 	settle     *settler
 	space      *spaceWaiter
@@ -32,7 +33,7 @@ type inline struct {
 
 // publish makes q's volume, if it is not there yet, and mounts it at the target.
 func (v *inline) publish(ctx context.Context, q inlineRequest) error {
-	mounted, err := v.mountedAt(q.Target)
+	mounted, err := mountedAt(v.mounts, q.Target)
 	if err != nil {
 		return err
 	}
@@ -93,20 +94,6 @@ func (v *inline) bring(ctx context.Context, q inlineRequest, vg string) error {
 	return nil
 }
 
-// mountedAt is the visible mount at target, if there is one.
-func (v *inline) mountedAt(target string) (*Mount, error) {
-	mounts, err := v.mounts.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		if mounts[i].Target == target {
-			return &mounts[i], nil
-		}
-	}
-	return nil, nil
-}
-
 // republish answers for a volume that is mounted at its target, as after a
 // restart of kubelet. It runs no command, and changes nothing. The class does not
 // count: it may have changed, or be gone, since the volume was made.
@@ -115,7 +102,7 @@ func (v *inline) republish(q inlineRequest, m Mount) error {
 	if !ok || lv != q.ID {
 		return fmt.Errorf("%w: target path %s is occupied: %s is mounted there", errCondition, q.Target, m.Source)
 	}
-	d, _, err := v.filesystem.Device(devicePath(vg, lv))
+	d, _, err := v.devices.Device(devicePath(vg, lv))
 	if err != nil {
 		return err
 	}
@@ -141,7 +128,7 @@ func (v *inline) create(ctx context.Context, q inlineRequest) (created bool, err
 		VG: q.Class.Pool.VolumeGroup, Name: q.ID, Size: q.Size,
 		Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool,
 		Tags: []string{
-			tagKind + "=" + kindInline, tagNew, q.Pod.tag(),
+			tagInline, tagNew, q.Pod.tag(),
 			tagClass + "=" + q.Class.Name, tagFS + "=" + q.Filesystem.name,
 		},
 	}
@@ -175,22 +162,12 @@ func (v *inline) adopt(ctx context.Context, q inlineRequest, l lvm.LogicalVolume
 			return false, err
 		}
 	}
-	device := devicePath(l.VG, l.Name)
-	want := Signature{Type: q.Filesystem.name, UUID: filesystemUUID(q.ID)}
-	found, err := v.filesystem.Detect(device, want.Type)
-	if err != nil {
-		return false, err
+	f := formatter{filesystem: v.filesystem, log: v.log}
+	fresh, err = f.examine(q.ID, devicePath(l.VG, l.Name), q.Filesystem.name, func() (bool, error) { return l.HasTag(tagNew), nil })
+	if errors.Is(err, errCondition) {
+		err = fmt.Errorf("%w. Delete the pod to give the volume up", err)
 	}
-	switch {
-	case found == want:
-		return false, nil
-	case l.HasTag(tagNew):
-		// An lvcreate that died before it wiped, or an mkfs that died.
-		v.log.Info("making the filesystem again", "volume", q.ID, "found", found.Type, "uuid", found.UUID)
-		return true, v.filesystem.Wipe(device)
-	default:
-		return false, fmt.Errorf("%w: volume %s: the filesystem that podlv made on %s is gone: found %s, expected %s; it is not formatted again, because data may be on it. Delete the pod to give the volume up", errCondition, q.ID, device, found.describe(), want.describe())
-	}
+	return fresh, err
 }
 
 // mount makes the filesystem, if fresh, and mounts it. What it made of the
@@ -220,7 +197,7 @@ func (v *inline) mount(q inlineRequest, device string, fresh bool) error {
 func (v *inline) undo(ctx context.Context, q inlineRequest, failed error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	if err := v.lvm.Remove(ctx, q.Class.Pool.VolumeGroup, q.ID); err != nil {
+	if err := v.lvm.Remove(ctx, q.Class.Pool.VolumeGroup, q.ID, tagInline); err != nil {
 		return fmt.Errorf("%w; %w: %v", failed, errStays, err)
 	}
 	v.places.forget(q.ID)
@@ -302,10 +279,10 @@ func (v *inline) unmount(id, target string, mounts []Mount) (groups []string, er
 // gone or misses a disk, an administrator's snapshot. The reaper finds the LV when
 // that is over.
 func (v *inline) remove(ctx context.Context, vg, id string) error {
-	err := v.lvm.Remove(ctx, vg, id)
+	err := v.lvm.Remove(ctx, vg, id, tagInline)
 	switch {
 	case err == nil:
-		if _, there, err := v.filesystem.Device(devicePath(vg, id)); err == nil && there {
+		if _, there, err := v.devices.Device(devicePath(vg, id)); err == nil && there {
 			v.log.Warn("the LV is not podlv's, or has a snapshot, and was not removed", "volume", id, "vg", vg)
 		}
 		return nil
@@ -317,12 +294,4 @@ func (v *inline) remove(ctx context.Context, vg, id string) error {
 	default:
 		return err
 	}
-}
-
-// describe is a signature for a sentence.
-func (s Signature) describe() string {
-	if s.Type == "" {
-		return "nothing"
-	}
-	return s.Type + " with UUID " + s.UUID
 }

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -20,7 +21,8 @@ type Mounter interface {
 	// Mounts is the mount table as the agent's mount namespace has it, in the
 	// kernel's order: of two mounts at one target the last is the visible one.
 	Mounts() ([]Mount, error)
-	// Mount mounts the filesystem on device at target.
+	// Mount mounts the filesystem on device at target. With the option "bind" and no
+	// fstype, device is what is bound there: a folder, or a device to a file.
 	Mount(device, target, fstype string, options []string) error
 	// Unmount takes the visible mount off target; it is no error when there is none.
 	Unmount(target string) error
@@ -28,19 +30,25 @@ type Mounter interface {
 	// already. ErrTarget when its parent is not there, or target is a file or has
 	// something in it.
 	MakeTarget(target string) error
-	// RemoveTarget removes target, an empty folder; it is no error when it is not
-	// there. ErrTarget when it is no folder: nothing else is ever removed.
+	// MakeTargetFile makes target, an empty file, which a device can be bound to; it
+	// is no error when it is one already. ErrTarget when its parent is not there, or
+	// target is not a file or has something in it.
+	MakeTargetFile(target string) error
+	// RemoveTarget removes target, an empty folder or an empty file; it is no error
+	// when it is not there. ErrTarget when it is anything else, which is never removed.
 	RemoveTarget(target string) error
 }
 
 // Mount is a line of the mount table.
 type Mount struct {
 	Source string       // what is mounted: "/dev/mapper/vg-lv", "tmpfs"
-	Number DeviceNumber // of the block device that Source names; zero if it is none
+	Number DeviceNumber // of the block device that Source names, or that is bound; zero if it is none
 	Target string
 	Type   string // filesystem
 	// ReadOnly is the mount's own, not the filesystem's.
 	ReadOnly bool
+	// Block: what is mounted is a device itself, bound to a file.
+	Block bool
 }
 
 // DeviceNumber is a block device's number; zero is none.
@@ -49,10 +57,17 @@ type DeviceNumber struct{ Major, Minor uint32 }
 // String is "major:minor".
 func (n DeviceNumber) String() string { return fmt.Sprintf("%d:%d", n.Major, n.Minor) }
 
-// Filesystem is what is on the node's block devices.
-type Filesystem interface {
+// Devices is the node's block devices.
+type Devices interface {
 	// Device looks at a device. ok is false when there is none of that name.
 	Device(device string) (d Device, ok bool, err error)
+	// Zero makes length bytes of device from offset on read as zeros, also after a
+	// power loss. It may stop when ctx ends, with ctx's error and a part done.
+	Zero(ctx context.Context, device string, offset, length int64) error
+}
+
+// Filesystem is what is on the node's block devices.
+type Filesystem interface {
 	// Detect says what is on device. If a whole filesystem of the expected type is,
 	// that is the answer, whatever else seems to be there: a tenant can write bytes
 	// that look like a RAID's or a disk's. An mkfs that did not finish is nothing of
@@ -62,6 +77,9 @@ type Filesystem interface {
 	Make(device string, format Format) error
 	// Wipe takes the signature of every filesystem off device.
 	Wipe(device string) error
+	// Grow lets the filesystem on device, which is mounted at target, take all of
+	// the device; it is no error when it has it.
+	Grow(device, target, fstype string) error
 	// Usage is statfs of the filesystem mounted at target.
 	Usage(target string) (Usage, error)
 }
@@ -105,6 +123,20 @@ func volumeOf(m Mount) (vg, lv string, ok bool) {
 		return vg, lv, vg != "" && lv != "" && !strings.Contains(vg, "/")
 	}
 	return "", "", false
+}
+
+// mountedAt is the visible mount at target, nil when there is none.
+func mountedAt(mounter Mounter, target string) (*Mount, error) {
+	mounts, err := mounter.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	for i := len(mounts) - 1; i >= 0; i-- {
+		if mounts[i].Target == target {
+			return &mounts[i], nil
+		}
+	}
+	return nil, nil
 }
 
 // mountedVolumes are the LVs in the mount table, as VG/LV.

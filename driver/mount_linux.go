@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/mount-utils"
@@ -19,9 +21,9 @@ import (
 	"github.com/podlv/podlv/program"
 )
 
-// Linux is the real Mounter and Filesystem: mount(2), the kernel's mount table as
-// mount-utils reads it, and the tools of e2fsprogs, xfsprogs, btrfs-progs and
-// util-linux.
+// Linux is the real Mounter, Devices and Filesystem: mount(2), the kernel's mount
+// table as mount-utils reads it, and the tools of e2fsprogs, xfsprogs, btrfs-progs
+// and util-linux.
 //
 // mount-utils' own Mount starts mount(8), which finds out nothing that is not known
 // here and takes an eighth of a publish (docs/performance.md). Its FormatAndMount
@@ -33,6 +35,7 @@ func NewLinux() *Linux { return &Linux{} }
 
 var (
 	_ Mounter    = &Linux{}
+	_ Devices    = &Linux{}
 	_ Filesystem = &Linux{}
 )
 
@@ -46,12 +49,17 @@ func (l *Linux) Mounts() ([]Mount, error) {
 	for _, m := range table {
 		line := Mount{Source: deviceName(m.Source), Target: m.MountPoint, Type: m.FsType, ReadOnly: slices.Contains(m.MountOptions, "ro")}
 		switch {
-		case !strings.HasPrefix(line.Source, "/dev/"):
-		case m.Major != 0:
+		case strings.HasPrefix(line.Source, "/dev/") && m.Major != 0:
 			line.Number = DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)}
-		default: // btrfs has a number of its own, which is no block device's
+		case strings.HasPrefix(line.Source, "/dev/"): // btrfs has a number of its own, which is no block device's
 			if d, ok, err := blockDevice(line.Source); err == nil && ok {
 				line.Number = d
+			}
+		case m.Root != "/" && (m.FsType == "devtmpfs" || m.FsType == "tmpfs"):
+			// Only where a device node can be bound from: looking at a path of a
+			// network filesystem could take forever.
+			if d, ok, err := blockDevice(m.MountPoint); err == nil && ok {
+				line.Number, line.Block = d, true
 			}
 		}
 		list = append(list, line)
@@ -95,10 +103,10 @@ func deviceName(source string) string {
 	return "/dev/mapper/" + strings.TrimSpace(string(name))
 }
 
-// mountFlags are the mount options that are flags of mount(2), "ro" and those of
-// anyMount; all others are the filesystem's.
+// mountFlags are the mount options that are flags of mount(2): "bind", "ro" and
+// those of anyMount; all others are the filesystem's.
 var mountFlags = map[string]uintptr{
-	"ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
+	"bind": unix.MS_BIND, "ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
 	"noatime": unix.MS_NOATIME, "relatime": unix.MS_RELATIME, "strictatime": unix.MS_STRICTATIME, "nodiratime": unix.MS_NODIRATIME,
 	"lazytime": unix.MS_LAZYTIME, "nolazytime": 0, "sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC,
 }
@@ -114,8 +122,28 @@ func (l *Linux) Mount(device, target, fstype string, options []string) error {
 			data = append(data, o)
 		}
 	}
-	if err := unix.Mount(device, target, fstype, flags, strings.Join(data, ",")); err != nil {
+	err := unix.Mount(device, target, fstype, flags, strings.Join(data, ","))
+	if err == nil && flags&unix.MS_BIND != 0 && flags != unix.MS_BIND {
+		err = restrict(target, flags)
+	}
+	if err != nil {
 		return fmt.Errorf("mount %s at %s as %s with options %q: %w (the node's kernel log may say more)", device, target, fstype, strings.Join(options, ","), err)
+	}
+	return nil
+}
+
+// restrict gives a bind flags beside those of what is bound, in a second step: the
+// first pays no heed to them (mount(2), "Creating a bind mount").
+func restrict(target string, flags uintptr) error {
+	var s unix.Statfs_t
+	err := unix.Statfs(target, &s)
+	if err == nil {
+		// statfs's flags are mount(2)'s, as far as these go (statfs(2)).
+		has := uintptr(s.Flags) & (unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+		err = unix.Mount("", target, "", unix.MS_REMOUNT|flags|has, "")
+	}
+	if err != nil {
+		return errors.Join(err, unix.Unmount(target, unix.UMOUNT_NOFOLLOW))
 	}
 	return nil
 }
@@ -150,20 +178,53 @@ func (l *Linux) MakeTarget(target string) error {
 	return nil
 }
 
+// MakeTargetFile implements Mounter.
+func (l *Linux) MakeTargetFile(target string) error {
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s: the folder that it should be in is not there", ErrTarget, target)
+	case !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("target path: %w", err)
+	}
+	info, err := os.Lstat(target)
+	switch {
+	case err != nil:
+		return fmt.Errorf("target path: %w", err)
+	case !info.Mode().IsRegular() || info.Size() > 0:
+		return fmt.Errorf("%w: %s is occupied by something that is not an empty file", ErrTarget, target)
+	default:
+		return nil
+	}
+}
+
 // RemoveTarget implements Mounter.
 func (l *Linux) RemoveTarget(target string) error {
 	err := unix.Rmdir(target)
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%w: %s is not a folder; it is left alone", ErrTarget, target)
-	default:
+	case !errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("remove target path %s: %w", target, err)
 	}
+	info, err := os.Lstat(target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove target path: %w", err)
+	case !info.Mode().IsRegular() || info.Size() > 0:
+		return fmt.Errorf("%w: %s is neither a folder nor an empty file; it is left alone", ErrTarget, target)
+	}
+	if err := unix.Unlink(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove target path %s: %w", target, err)
+	}
+	return nil
 }
 
-// Device implements Filesystem.
+// Device implements Devices.
 func (l *Linux) Device(device string) (Device, bool, error) {
 	n, ok, err := blockDevice(device)
 	if !ok || err != nil {
@@ -179,6 +240,35 @@ func (l *Linux) Device(device string) (Device, bool, error) {
 		return Device{}, false, fmt.Errorf("size of device %s: %w", device, err)
 	}
 	return Device{Number: n, Size: size}, true, nil
+}
+
+// zeroStep is how much one BLKZEROOUT zeroes: what a call that is given up waits
+// for.
+const zeroStep = 64 * mib
+
+// Zero implements Devices with the ioctl BLKZEROOUT, which writes zeros where the
+// disk has no command of its own that is sure to. Discards are not: no disk tells
+// whether they zero.
+func (l *Linux) Zero(ctx context.Context, device string, offset, length int64) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("zero device: %w", err)
+	}
+	defer f.Close()
+	for end := offset + length; offset < end; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("zero device %s: %w", device, err)
+		}
+		part := [2]uint64{uint64(offset), uint64(min(zeroStep, end-offset))}
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&part))); errno != 0 {
+			return fmt.Errorf("zero %d bytes at %d of device %s: %w", part[1], part[0], device, errno)
+		}
+		offset += int64(part[1])
+	}
+	if err := f.Sync(); err != nil { // the disk's own cache
+		return fmt.Errorf("zero device %s: %w", device, err)
+	}
+	return nil
 }
 
 // blockDevice gives a device's number. ok is false when there is none.
@@ -314,6 +404,25 @@ func mkfsArgs(format Format) ([]string, error) {
 func (l *Linux) Wipe(device string) error {
 	_, err := run("wipefs", "--all", "--quiet", device)
 	return err
+}
+
+// Grow implements Filesystem.
+func (l *Linux) Grow(device, target, fstype string) error {
+	var err error
+	switch fstype {
+	case "ext4":
+		_, err = run("resize2fs", device)
+	case "xfs":
+		_, err = run("xfs_growfs", target)
+	case "btrfs":
+		_, err = run("btrfs", "filesystem", "resize", "max", target)
+	default:
+		return fmt.Errorf("%w: filesystem %q", errInvalid, fstype)
+	}
+	if err != nil {
+		return fmt.Errorf("grow %s on %s: %w", fstype, device, err)
+	}
+	return nil
 }
 
 // Usage implements Filesystem.

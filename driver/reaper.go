@@ -166,7 +166,7 @@ func (r *reaper) act(ctx context.Context, l lvm.LogicalVolume, passes int, why s
 		return // somebody publishes or unpublishes it: it is no orphan
 	}
 	defer release()
-	err = r.lvm.Remove(ctx, l.VG, l.Name)
+	err = r.lvm.Remove(ctx, l.VG, l.Name, tagInline)
 	r.metrics.reap(l.VG, err)
 	if err != nil {
 		log.Error("orphan: cannot be removed", "error", err)

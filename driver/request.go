@@ -161,17 +161,22 @@ func (q *inlineRequest) sameSize(size int64, class Class) error {
 }
 
 func decodeTarget(id, target string) (string, string, error) {
+	return id, target, checkPath(id, "target path", target)
+}
+
+// checkPath checks a volume's id and one of its paths.
+func checkPath(id, what, path string) error {
 	switch {
 	case id == "":
-		return "", "", fmt.Errorf("%w: volume id is empty", errInvalid)
-	case target == "":
-		return "", "", fmt.Errorf("%w: volume %s: target path is empty", errInvalid, id)
-	case !filepath.IsAbs(target):
-		return "", "", fmt.Errorf("%w: volume %s: target path %q is relative", errInvalid, id, target)
-	case filepath.Clean(target) != target || target == "/":
-		return "", "", fmt.Errorf("%w: volume %s: target path %q: must be clean, without .. and double or trailing slashes, and not the root", errInvalid, id, target)
+		return fmt.Errorf("%w: volume id is empty", errInvalid)
+	case path == "":
+		return fmt.Errorf("%w: volume %s: %s is empty", errInvalid, id, what)
+	case !filepath.IsAbs(path):
+		return fmt.Errorf("%w: volume %s: %s %q is relative", errInvalid, id, what, path)
+	case filepath.Clean(path) != path || path == "/":
+		return fmt.Errorf("%w: volume %s: %s %q: must be clean, without .. and double or trailing slashes, and not the root", errInvalid, id, what, path)
 	default:
-		return id, target, nil
+		return nil
 	}
 }
 
@@ -241,11 +246,7 @@ func (q *inlineRequest) decodeFilesystem(name string) error {
 	if err != nil {
 		return fmt.Errorf("volumeAttributes[%s]: %w", attributeMkfsOptions, err)
 	}
-	// The class's options are for the class's filesystem.
-	if fs.name == q.Class.Filesystem {
-		q.MountOptions = append(q.MountOptions, q.Class.MountOptions...)
-		q.MkfsOptions = append(q.MkfsOptions, q.Class.MkfsOptions...)
-	}
+	q.MountOptions, q.MkfsOptions = q.Class.options(fs)
 	q.MountOptions = append(q.MountOptions, mount...)
 	q.MkfsOptions = append(q.MkfsOptions, mkfs...)
 	return nil

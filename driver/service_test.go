@@ -40,7 +40,7 @@ func serve(t *testing.T, n *fakeNode, change ...func(*driver.Config)) driver.Con
 	fake := mounttest.Fake{Host: n.host}
 	config := driver.Config{
 		NodeName: "node1", Version: "v1.2.3", Socket: filepath.Join(dir, "csi.sock"), RegistrationDir: filepath.Join(dir, "registry"),
-		HTTPAddress: freeAddress(t), Classes: n.classes, Runner: n.host, Mounter: fake, Filesystem: fake,
+		HTTPAddress: freeAddress(t), Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
 		Clock: n.clock, Log: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
@@ -71,7 +71,7 @@ func TestServices(t *testing.T) {
 	require.Equal(t, "v1.2.3", info.GetVendorVersion())
 	caps, err := id.GetPluginCapabilities(ctx, &csi.GetPluginCapabilitiesRequest{})
 	require.NoError(t, err)
-	require.Len(t, caps.GetCapabilities(), 1)
+	require.Len(t, caps.GetCapabilities(), 3)
 	probe, err := id.Probe(ctx, &csi.ProbeRequest{})
 	require.NoError(t, err)
 	require.True(t, probe.GetReady().GetValue())
@@ -82,9 +82,9 @@ func TestServices(t *testing.T) {
 	require.Equal(t, map[string]string{"topology.podlv.dev/node": "node1"}, where.GetAccessibleTopology().GetSegments())
 	can, err := node.NodeGetCapabilities(ctx, &csi.NodeGetCapabilitiesRequest{})
 	require.NoError(t, err)
-	require.Len(t, can.GetCapabilities(), 1)
+	require.Len(t, can.GetCapabilities(), 4)
 	_, err = node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{})
-	requireCode(t, err, codes.Unimplemented)
+	requireCode(t, err, codes.InvalidArgument)
 
 	n.node = node
 	v := newVolume("web", "64Mi")

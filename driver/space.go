@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func (s *spaceWaiter) create(ctx context.Context, q inlineRequest, spec lvm.Spec
 	deadline := s.clock.Now().Add(spaceWait)
 	for {
 		changed := s.changed() // before the try: what is freed during it counts
-		err := s.try(ctx, q, spec)
+		err := s.try(ctx, q.Class, spec)
 		if !errors.Is(err, lvm.ErrNoSpace) || !s.clock.Now().Before(deadline) || !s.ending(ctx, q) {
 			return err
 		}
@@ -75,43 +76,64 @@ func (s *spaceWaiter) create(ctx context.Context, q inlineRequest, spec lvm.Spec
 	}
 }
 
-// try makes the LV. Where the class promises more than lvm2 itself checks, the
-// space is looked at first, in one more command, and no other LV of the pool is
-// made meanwhile.
-func (s *spaceWaiter) try(ctx context.Context, q inlineRequest, spec lvm.Spec) error {
-	if q.Class.Pool.Reserve == 0 && q.Class.Layout != lvm.Thin {
-		return s.lvm.Create(ctx, spec)
+// try makes the LV, or says at once that there is no space for it.
+func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec) error {
+	check := func(g lvm.VolumeGroup) error {
+		if _, there := g.LogicalVolume(spec.Name); there {
+			return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
+		}
+		need, err := spec.Layout.Allocation(spec.Size, g.ExtentSize, spec.Legs)
+		if err != nil {
+			return err
+		}
+		return fits(g, class, need, spec.Size)
 	}
-	turn := s.pool(q.Class.Pool.Name)
+	return s.checked(ctx, class, check, func() error { return s.lvm.Create(ctx, spec) })
+}
+
+// extend makes an LV larger by more bytes, or says that there is no space for it.
+func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64) error {
+	check := func(g lvm.VolumeGroup) error {
+		need := more
+		if class.Layout == lvm.RAID1 {
+			need *= int64(class.Legs)
+		}
+		return fits(g, class, need, more)
+	}
+	return s.checked(ctx, class, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
+}
+
+// checked runs a command that takes space. Where the class promises more than lvm2
+// itself checks, the space is looked at first, in one more command, and no other
+// LV of the pool is made meanwhile.
+func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.VolumeGroup) error, command func() error) error {
+	if class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
+		return command()
+	}
+	turn := s.pool(class.Pool.Name)
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for another volume of pool %q to be made: %w", q.Class.Pool.Name, ctx.Err())
+		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, ctx.Err())
 	}
-	g, err := s.lvm.VolumeGroup(ctx, spec.VG)
+	g, err := s.lvm.VolumeGroup(ctx, class.Pool.VolumeGroup)
 	if err != nil {
 		return err
 	}
-	if _, there := g.LogicalVolume(spec.Name); there {
-		return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
-	}
-	if err := fits(g, q.Class, spec.Size); err != nil {
+	if err := check(g); err != nil {
 		return err
 	}
-	return s.lvm.Create(ctx, spec)
+	return command()
 }
 
-// fits keeps to the pool's reserve, and to the class's overprovision.
-func fits(g lvm.VolumeGroup, class Class, size int64) error {
+// fits keeps to the pool's reserve, and to the class's overprovision: need is what
+// is taken from the VG, size what a thin pool promises, in bytes.
+func fits(g lvm.VolumeGroup, class Class, need, size int64) error {
 	pool := class.Pool
 	if class.Layout != lvm.Thin {
-		need, err := class.Layout.Allocation(size, g.ExtentSize, class.Legs)
-		if err != nil {
-			return err
-		}
-		if need > g.Free-pool.Reserve {
-			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(g.Free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
+		if free := allocatable(g); need > free-pool.Reserve {
+			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
 		}
 		return nil
 	}
@@ -119,17 +141,22 @@ func fits(g lvm.VolumeGroup, class Class, size int64) error {
 	if !ok {
 		return fmt.Errorf("thin pool %s/%s %w", g.Name, pool.ThinPool, lvm.ErrNotFound)
 	}
-	promised := size
+	promised, limit := promises(g, thin, class)
+	if promised+size > limit {
+		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised+size), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
+	}
+	return nil
+}
+
+// promises is the sum of the sizes of a thin pool's volumes, and what the class
+// lets it be, in bytes.
+func promises(g lvm.VolumeGroup, thin lvm.LogicalVolume, class Class) (promised, limit int64) {
 	for _, l := range g.LogicalVolumes {
-		if l.Pool == pool.ThinPool {
+		if l.Pool == thin.Name {
 			promised += l.Size
 		}
 	}
-	limit := int64(float64(thin.Size-pool.Reserve) * class.Overprovision)
-	if promised > limit {
-		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
-	}
-	return nil
+	return promised, int64(float64(thin.Size-class.Pool.Reserve) * class.Overprovision)
 }
 
 func (s *spaceWaiter) pool(name string) chan struct{} {
@@ -166,7 +193,7 @@ func (s *spaceWaiter) ending(ctx context.Context, q inlineRequest) bool {
 		return false
 	}
 	soon := g
-	soon.LogicalVolumes = nil
+	soon.LogicalVolumes, soon.PhysicalVolumes = nil, slices.Clone(g.PhysicalVolumes)
 	for _, l := range g.LogicalVolumes {
 		p, ok := podOf(l)
 		if !ok || !isInline(l) || stays[p.UID] || l.Pool != q.Class.Pool.ThinPool {
@@ -178,9 +205,12 @@ func (s *spaceWaiter) ending(ctx context.Context, q inlineRequest) bool {
 			held = l.Size
 		}
 		soon.Free += held
+		// Which disk it is on does not matter to what asks here.
+		soon.PhysicalVolumes = append(soon.PhysicalVolumes, lvm.PhysicalVolume{Allocatable: true, Free: held})
 	}
 	if len(soon.LogicalVolumes) == len(g.LogicalVolumes) {
 		return false
 	}
-	return fits(soon, q.Class, q.Size) == nil
+	need, err := q.Class.Layout.Allocation(q.Size, g.ExtentSize, q.Class.Legs)
+	return err == nil && fits(soon, q.Class, need, q.Size) == nil
 }

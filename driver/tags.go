@@ -17,14 +17,26 @@ const (
 	// Owner marks an LV as ours. Nothing without it is ever changed or removed.
 	Owner = "podlv.dev"
 
-	tagKind  = "podlv.kind"  // inline
+	tagKind  = "podlv.kind"  // inline or volume
 	tagPod   = "podlv.pod"   // namespace/name/UID
 	tagClass = "podlv.class" // the device class it was asked for by
-	tagFS    = "podlv.fs"    // the filesystem that it was made for
+	tagFS    = "podlv.fs"    // the filesystem that it was made for; none: a raw block device
+	tagMode  = "podlv.mode"  // block, of a raw block device
+	tagClaim = "podlv.pvc"   // namespace/name
+	// tagGrow is the size in bytes that a raw block volume had before the expansion
+	// that is under way: what lies behind it may be somebody's old bytes.
+	tagGrow = "podlv.grow"
 
 	kindInline = "inline"
+	kindVolume = "volume"
+	tagInline  = tagKind + "=" + kindInline
+	tagVolume  = tagKind + "=" + kindVolume
+	modeBlock  = "block"
 	// tagNew: the filesystem may not be whole yet. It goes when it is.
 	tagNew = "podlv.state=new"
+	// tagZeroing: somebody's old bytes may be on the raw block device. It goes when
+	// they are gone.
+	tagZeroing = "podlv.state=zeroing"
 )
 
 // filesystemNamespace is the UUIDv5 namespace of the filesystems that podlv
@@ -49,6 +61,9 @@ func podOf(l lvm.LogicalVolume) (podRef, bool) {
 	}
 	return podRef{Namespace: parts[0], Name: parts[1], UID: parts[2]}, true
 }
+
+// isVolume says whether an LV is a persistent volume of ours.
+func isVolume(l lvm.LogicalVolume) bool { return l.HasTag(Owner) && l.HasTag(tagVolume) }
 
 // isInline says whether an LV is an inline volume of ours.
 func isInline(l lvm.LogicalVolume) bool {

@@ -264,17 +264,22 @@ func (c *Client) Extend(ctx context.Context, vg, name string, size int64) error 
 	return nil
 }
 
-// Remove removes an LV with the owner tag. An LV that is not there, or has no
-// owner tag, is left alone, and so is the origin of a thick snapshot, because LVM
-// would remove the snapshot with it, whoever made that. None of these is an error:
-// one command does it, whatever is there.
+// Remove removes an LV that carries the owner tag and all of tags. An LV that is not
+// there, or lacks a tag, is left alone, and so is the origin of a thick snapshot,
+// because LVM would remove the snapshot with it, whoever made that. None of these is
+// an error: one command does it, whatever is there.
 //
 // ErrInvalid, ErrNotFound (the VG), ErrInUse, ErrUnavailable.
-func (c *Client) Remove(ctx context.Context, vg, name string) error {
+func (c *Client) Remove(ctx context.Context, vg, name string, tags ...string) error {
 	if err := ValidateName(vg, name); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
 	}
-	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}) + notOrigin, vg}
+	for _, t := range tags {
+		if err := ValidateTag(t); err != nil {
+			return fmt.Errorf("remove %s/%s: %w", vg, name, err)
+		}
+	}
+	args := []string{"lvremove", "--config", config, "--yes", "--select", c.selection([]string{name}, tags...) + notOrigin, vg}
 	if err := c.change(ctx, vg, args); err != nil {
 		return fmt.Errorf("remove %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotRemoved(g, name) }, vg))
 	}
@@ -307,6 +312,22 @@ func (c *Client) setActive(ctx context.Context, vg, name, value string) error {
 	}
 	if err := c.change(ctx, vg, args); err != nil {
 		return fmt.Errorf("activate=%s %s/%s: %w", value, vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotActivated(g, name) }, vg))
+	}
+	return nil
+}
+
+// Refresh loads an active LV's device anew from the metadata: after an Extend that
+// died between its commit and its end the device is still as small as before. An
+// LV that is not active is left alone.
+//
+// ErrInvalid, ErrNotFound, ErrUnavailable.
+func (c *Client) Refresh(ctx context.Context, vg, name string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("refresh %s/%s: %w", vg, name, err)
+	}
+	args := []string{"lvchange", "--config", config, "--refresh", vg + "/" + name}
+	if err := c.change(ctx, vg, args); err != nil {
+		return fmt.Errorf("refresh %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotActivated(g, name) }, vg))
 	}
 	return nil
 }
@@ -357,14 +378,18 @@ func (c *Client) Tag(ctx context.Context, vg string, add, remove []string, names
 	return nil
 }
 
-// selection picks the owner's LVs of these names. Names and the tag were
-// validated: no quote can be in them.
-func (c *Client) selection(names []string) string {
+// selection picks the owner's LVs of these names that carry all of tags. Names
+// and tags were validated: no quote can be in them.
+func (c *Client) selection(names []string, tags ...string) string {
 	terms := make([]string, len(names))
 	for i, n := range names {
 		terms[i] = `lv_name="` + n + `"`
 	}
-	return `lv_tags="` + c.owner + `" && (` + strings.Join(terms, " || ") + `)`
+	var s strings.Builder
+	for _, t := range append([]string{c.owner}, tags...) {
+		s.WriteString(`lv_tags="` + t + `" && `)
+	}
+	return s.String() + `(` + strings.Join(terms, " || ") + `)`
 }
 
 // notOrigin ends a selection that passes over the origins of thick snapshots.

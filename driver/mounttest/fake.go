@@ -3,6 +3,7 @@
 package mounttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ type Fake struct{ Host *fakelvm.Host }
 
 var (
 	_ driver.Mounter    = Fake{}
+	_ driver.Devices    = Fake{}
 	_ driver.Filesystem = Fake{}
 )
 
@@ -28,12 +30,33 @@ func (f Fake) Mounts() ([]driver.Mount, error) {
 	}
 	var list []driver.Mount
 	for _, m := range f.Host.Mounts() {
-		list = append(list, driver.Mount{
+		line := driver.Mount{
 			Source: m.Device, Number: driver.DeviceNumber{Major: uint32(m.Major), Minor: uint32(m.Minor)},
 			Target: m.Target, Type: m.FSType, ReadOnly: slices.Contains(m.Options, "ro"),
-		})
+		}
+		if m.FSType == "devtmpfs" {
+			if err := f.bound(&line, m.Root); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, line)
 	}
 	return list, nil
+}
+
+// dmMajor is the device mapper's major number on a fake machine.
+const dmMajor = 254
+
+// bound is what a device is that root, of devtmpfs, names.
+func (f Fake) bound(line *driver.Mount, root string) error {
+	line.Block = true
+	if _, err := fmt.Sscanf(root, "/dm-%d", &line.Number.Minor); err == nil {
+		line.Number.Major = dmMajor
+		return nil
+	}
+	major, minor, err := f.Host.DeviceNumber("/dev" + root)
+	line.Number = driver.DeviceNumber{Major: uint32(major), Minor: uint32(minor)}
+	return err
 }
 
 // Mount implements driver.Mounter.
@@ -73,18 +96,31 @@ func (f Fake) MakeTarget(target string) error {
 	return f.Host.MkdirAll(target)
 }
 
+// MakeTargetFile implements driver.Mounter.
+func (f Fake) MakeTargetFile(target string) error {
+	if f.Host.Crashed() {
+		return fakelvm.ErrCrashed
+	}
+	switch {
+	case !f.Host.IsDir(path.Dir(target)):
+		return fmt.Errorf("%w: %s: the folder that it should be in is not there", driver.ErrTarget, target)
+	case f.Host.IsDir(target):
+		return fmt.Errorf("%w: %s is occupied by something that is not an empty file", driver.ErrTarget, target)
+	case f.Host.Exists(target):
+		return nil
+	}
+	return f.Host.MakeFile(target)
+}
+
 // RemoveTarget implements driver.Mounter.
 func (f Fake) RemoveTarget(target string) error {
-	if f.Host.Exists(target) && !f.Host.IsDir(target) {
-		return fmt.Errorf("%w: %s is not a folder; it is left alone", driver.ErrTarget, target)
-	}
 	if err := f.Host.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// Device implements driver.Filesystem.
+// Device implements driver.Devices.
 func (f Fake) Device(device string) (driver.Device, bool, error) {
 	if f.Host.Crashed() {
 		return driver.Device{}, false, fakelvm.ErrCrashed
@@ -103,6 +139,18 @@ func (f Fake) Device(device string) (driver.Device, bool, error) {
 	return driver.Device{Number: driver.DeviceNumber{Major: uint32(major), Minor: uint32(minor)}, Size: size}, true, nil
 }
 
+// Zero implements driver.Devices. It is one step, and does not stop inside it.
+func (f Fake) Zero(ctx context.Context, device string, offset, length int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d, err := f.Host.Open(device)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Zero(offset, length), d.Close())
+}
+
 // Detect implements driver.Filesystem. The fake's mkfs is whole or not there.
 func (f Fake) Detect(device, _ string) (driver.Signature, error) {
 	fstype, uuid, err := f.Host.Signature(device)
@@ -119,6 +167,16 @@ func (f Fake) Make(device string, format driver.Format) error {
 
 // Wipe implements driver.Filesystem.
 func (f Fake) Wipe(device string) error { return f.Host.Wipe(device) }
+
+// Grow implements driver.Filesystem.
+func (f Fake) Grow(device, target, fstype string) error {
+	for _, m := range f.Host.Mounts() {
+		if m.Target == target && m.FSType == fstype {
+			return f.Host.Grow(device)
+		}
+	}
+	return fmt.Errorf("grow %s: no %s is mounted at %s", device, fstype, target)
+}
 
 // Usage implements driver.Filesystem. A fake filesystem has a thousandth of its
 // bytes as inodes.

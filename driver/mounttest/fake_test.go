@@ -4,6 +4,7 @@ package mounttest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,6 +23,25 @@ func TestFakeKeepsTheContract(t *testing.T) {
 		}
 		require.NoError(t, h.MkdirAll("/work"))
 		f := mounttest.Fake{Host: h}
-		return mounttest.Node{Mounter: f, Filesystem: f, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: "/work", MakeFile: h.MakeFile, MakeFolder: h.MkdirAll}
+		on := func(device string, do func(*fakelvm.Device) error) error {
+			d, err := h.Open(device)
+			if err != nil {
+				return err
+			}
+			return errors.Join(do(d), d.Close())
+		}
+		return mounttest.Node{
+			Mounter: f, Devices: f, Filesystem: f, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: "/work", MakeFile: h.MakeFile, MakeFolder: h.MkdirAll,
+			Write: func(device string, data []byte, offset int64) error {
+				return on(device, func(d *fakelvm.Device) error { _, err := d.WriteAt(data, offset); return err })
+			},
+			Read: func(device string, data []byte, offset int64) error {
+				return on(device, func(d *fakelvm.Device) error { _, err := d.ReadAt(data, offset); return err })
+			},
+			Extend: func() error {
+				_, err := h.Run(context.Background(), "lvextend", "--size", "+64m", "vg0/a")
+				return err
+			},
+		}
 	})
 }

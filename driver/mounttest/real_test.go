@@ -116,6 +116,14 @@ func TestRealMountOfTheKernelsNameIsKnownByLVMs(t *testing.T) {
 	require.Equal(t, device.Number, last.Number)
 }
 
+func TestRealFileWithContentIsNotRemoved(t *testing.T) {
+	file := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o600))
+	require.ErrorIs(t, driver.NewLinux().RemoveTarget(file), driver.ErrTarget)
+	require.ErrorIs(t, driver.NewLinux().MakeTargetFile(file), driver.ErrTarget)
+	require.FileExists(t, file)
+}
+
 func TestRealSharedTellsWhetherTheNodeSeesMounts(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
@@ -145,9 +153,30 @@ func TestRealKeepsTheContract(t *testing.T) {
 		dir := volumes(t, "a", "b")
 		linux := driver.NewLinux()
 		return mounttest.Node{
-			Mounter: linux, Filesystem: linux, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: dir,
+			Mounter: linux, Devices: linux, Filesystem: linux, Device: "/dev/vg0/a", Other: "/dev/vg0/b", Dir: dir,
 			MakeFile:   func(p string) error { return os.WriteFile(p, nil, 0o600) },
 			MakeFolder: func(p string) error { return os.MkdirAll(p, 0o700) },
+			Write: func(device string, data []byte, offset int64) error {
+				f, err := os.OpenFile(device, os.O_RDWR, 0)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				if _, err := f.WriteAt(data, offset); err != nil {
+					return err
+				}
+				return f.Sync()
+			},
+			Read: func(device string, data []byte, offset int64) error {
+				f, err := os.Open(device)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = f.ReadAt(data, offset)
+				return err
+			},
+			Extend: func() error { run(t, "lvm", "lvextend", "--size", "+64m", "vg0/a"); return nil },
 		}
 	})
 }

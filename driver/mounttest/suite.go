@@ -3,6 +3,8 @@
 package mounttest
 
 import (
+	"bytes"
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +15,7 @@ import (
 // Node is what Run tests, and how it prepares it.
 type Node struct {
 	Mounter    driver.Mounter
+	Devices    driver.Devices
 	Filesystem driver.Filesystem
 	// Device is an empty device of 512 MiB that a filesystem can be made on.
 	Device string
@@ -23,6 +26,11 @@ type Node struct {
 	// MakeFile makes an empty file, MakeFolder a folder.
 	MakeFile   func(path string) error
 	MakeFolder func(path string) error
+	// Write writes to a device, Read reads from it.
+	Write func(device string, data []byte, offset int64) error
+	Read  func(device string, data []byte, offset int64) error
+	// Extend makes Device larger by 64 MiB.
+	Extend func() error
 }
 
 // The UUIDs of the filesystems that the suite makes.
@@ -39,6 +47,12 @@ func Run(t *testing.T, newNode func(t *testing.T) Node) {
 	}
 	t.Run("devices", func(t *testing.T) { devices(t, newNode(t)) })
 	t.Run("the mount table", func(t *testing.T) { mounts(t, newNode(t)) })
+	t.Run("bound folders", func(t *testing.T) { boundFolder(t, newNode(t)) })
+	t.Run("bound devices", func(t *testing.T) { boundDevice(t, newNode(t)) })
+	t.Run("zeroing", func(t *testing.T) { zeroing(t, newNode(t)) })
+	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run("growing "+fs, func(t *testing.T) { growing(t, newNode(t), fs) })
+	}
 }
 
 func targets(t *testing.T, n Node) {
@@ -48,10 +62,16 @@ func targets(t *testing.T, n Node) {
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/missing/target"), driver.ErrTarget, "the parent is the caller's to make")
 	require.NoError(t, n.MakeFile(n.Dir+"/file"))
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/file"), driver.ErrTarget)
-	require.ErrorIs(t, n.Mounter.RemoveTarget(n.Dir+"/file"), driver.ErrTarget, "a file is nobody's target folder")
 	require.NoError(t, n.MakeFolder(n.Dir+"/full/inside"))
 	require.ErrorIs(t, n.Mounter.MakeTarget(n.Dir+"/full"), driver.ErrTarget)
 	require.Error(t, n.Mounter.RemoveTarget(n.Dir+"/full"), "what is in a folder is never removed")
+	require.NoError(t, n.Mounter.RemoveTarget(target))
+	require.NoError(t, n.Mounter.RemoveTarget(target), "removed already")
+
+	require.NoError(t, n.Mounter.MakeTargetFile(target))
+	require.NoError(t, n.Mounter.MakeTargetFile(target), "an empty file is as good as a new one")
+	require.ErrorIs(t, n.Mounter.MakeTargetFile(n.Dir+"/missing/target"), driver.ErrTarget, "the parent is the caller's to make")
+	require.ErrorIs(t, n.Mounter.MakeTargetFile(n.Dir+"/full"), driver.ErrTarget)
 	require.NoError(t, n.Mounter.RemoveTarget(target))
 	require.NoError(t, n.Mounter.RemoveTarget(target), "removed already")
 }
@@ -71,7 +91,7 @@ func filesystem(t *testing.T, n Node, fs string) {
 	m := mountAt(t, n, target)
 	require.Equal(t, fs, m.Type)
 	require.False(t, m.ReadOnly)
-	d, ok, err := n.Filesystem.Device(n.Device)
+	d, ok, err := n.Devices.Device(n.Device)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, d.Number, m.Number, "a mount has its block device's number, for every filesystem")
@@ -105,14 +125,14 @@ func filesystem(t *testing.T, n Node, fs string) {
 }
 
 func devices(t *testing.T, n Node) {
-	_, ok, err := n.Filesystem.Device("/dev/no-such-vg/no-such-lv")
+	_, ok, err := n.Devices.Device("/dev/no-such-vg/no-such-lv")
 	require.NoError(t, err)
 	require.False(t, ok)
-	d, ok, err := n.Filesystem.Device(n.Device)
+	d, ok, err := n.Devices.Device(n.Device)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.EqualValues(t, 512<<20, d.Size)
-	o, _, err := n.Filesystem.Device(n.Other)
+	o, _, err := n.Devices.Device(n.Other)
 	require.NoError(t, err)
 	require.NotEqual(t, d.Number, o.Number)
 	_, err = n.Filesystem.Detect("/dev/no-such-vg/no-such-lv", "ext4")
@@ -135,6 +155,88 @@ func mounts(t *testing.T, n Node) {
 	require.NoError(t, n.Mounter.Unmount(target))
 	_, err := n.Filesystem.Usage(n.Dir + "/nowhere")
 	require.Error(t, err)
+}
+
+func boundFolder(t *testing.T, n Node) {
+	staging, target := n.Dir+"/staging", n.Dir+"/target"
+	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: "ext4", UUID: uuidA}))
+	require.NoError(t, n.Mounter.MakeTarget(staging))
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.NoError(t, n.Mounter.Mount(n.Device, staging, "ext4", nil))
+	require.NoError(t, n.Mounter.Mount(staging, target, "", []string{"bind", "ro"}))
+	m := mountAt(t, n, target)
+	require.Equal(t, mountAt(t, n, staging).Source, m.Source, "a bound folder has its filesystem's device")
+	require.Equal(t, mountAt(t, n, staging).Number, m.Number)
+	require.Equal(t, "ext4", m.Type)
+	require.True(t, m.ReadOnly, "the bind is")
+	require.False(t, m.Block)
+	require.False(t, mountAt(t, n, staging).ReadOnly, "what was bound is not")
+	require.NoError(t, n.Mounter.Unmount(target))
+	require.NoError(t, n.Mounter.Unmount(staging))
+}
+
+func boundDevice(t *testing.T, n Node) {
+	target := n.Dir + "/device"
+	require.Error(t, n.Mounter.Mount(n.Device, target, "", []string{"bind"}), "the target is the caller's to make")
+	require.NoError(t, n.Mounter.MakeTargetFile(target))
+	require.NoError(t, n.Mounter.Mount(n.Device, target, "", []string{"bind"}))
+	d, _, err := n.Devices.Device(n.Device)
+	require.NoError(t, err)
+	m := mountAt(t, n, target)
+	require.True(t, m.Block)
+	require.Equal(t, d.Number, m.Number)
+	require.Error(t, n.Mounter.RemoveTarget(target), "a mount point is not removed")
+	require.NoError(t, n.Mounter.Unmount(target))
+	require.NoError(t, n.Mounter.RemoveTarget(target))
+}
+
+func zeroing(t *testing.T, n Node) {
+	const mib = 1 << 20
+	pattern := bytes.Repeat([]byte("secret! "), mib/8)
+	for at := int64(0); at < 8; at++ {
+		require.NoError(t, n.Write(n.Device, pattern, at*mib))
+	}
+	require.NoError(t, n.Devices.Zero(t.Context(), n.Device, 2*mib, 3*mib))
+	for at := int64(0); at < 8; at++ {
+		want := pattern
+		if at >= 2 && at < 5 {
+			want = make([]byte, mib)
+		}
+		got := make([]byte, mib)
+		require.NoError(t, n.Read(n.Device, got, at*mib))
+		require.True(t, bytes.Equal(want, got), "MiB %d", at)
+	}
+	d, _, err := n.Devices.Device(n.Device)
+	require.NoError(t, err)
+	require.NoError(t, n.Devices.Zero(t.Context(), n.Device, d.Size, 0), "nothing")
+	require.Error(t, n.Devices.Zero(t.Context(), n.Device, d.Size-mib, 2*mib), "beyond the end")
+	require.Error(t, n.Devices.Zero(t.Context(), "/dev/no-such-vg/no-such-lv", 0, mib))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, n.Devices.Zero(over, n.Device, 0, mib), context.Canceled)
+}
+
+func growing(t *testing.T, n Node, fs string) {
+	target := n.Dir + "/grows"
+	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: fs, UUID: uuidA}))
+	if fs != "ext4" { // resize2fs takes an unmounted one, too
+		require.Error(t, n.Filesystem.Grow(n.Device, target, fs), "it is not mounted")
+	}
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.NoError(t, n.Mounter.Mount(n.Device, target, fs, nil))
+	before, err := n.Filesystem.Usage(target)
+	require.NoError(t, err)
+	require.NoError(t, n.Filesystem.Grow(n.Device, target, fs), "it has all of the device")
+	require.NoError(t, n.Extend())
+	same, err := n.Filesystem.Usage(target)
+	require.NoError(t, err)
+	require.Equal(t, before.TotalBytes, same.TotalBytes)
+	require.NoError(t, n.Filesystem.Grow(n.Device, target, fs))
+	after, err := n.Filesystem.Usage(target)
+	require.NoError(t, err)
+	require.InDelta(t, before.TotalBytes+64<<20, after.TotalBytes, 8<<20)
+	require.NoError(t, n.Filesystem.Grow(n.Device, target, fs), "once more")
+	require.NoError(t, n.Mounter.Unmount(target))
 }
 
 // mountAt is the visible mount at target.

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// The keys of a StorageClass's parameters. external-provisioner adds those of
+// keyPrefix when it runs with --extra-create-metadata.
+const (
+	parameterClass   = "podlv.dev/class"
+	keyFSType        = keyPrefix + "fstype"
+	keyClaimName     = keyPrefix + "pvc/name"
+	keyClaimSpace    = keyPrefix + "pvc/namespace"
+	keyVolumeName    = keyPrefix + "pv/name"
+	contextClass     = "podlv.dev/class" // of the volume context, which every node call gets
+	contextFSType    = "podlv.dev/fstype"
+	maxVolumeNameLen = 128 // CSI: "SHOULD"; what csi-sanity tries
+)
+
+// createRequest is a CreateVolume, checked.
+type createRequest struct {
+	Name       string
+	LV         string
+	Class      Class
+	Size       int64 // bytes, a multiple of the class's unit
+	Required   int64 // as asked for; 0 when not
+	Limit      int64 // as asked for; 0 when not
+	Block      bool
+	Filesystem filesystem // of a volume that is not Block
+	Claim      string     // namespace/name; empty when not told
+}
+
+// decodeCreate checks a request against the node's classes.
+func decodeCreate(r *csi.CreateVolumeRequest, classes *Classes, node string) (createRequest, error) {
+	q := createRequest{Name: r.GetName(), LV: lvName(r.GetName())}
+	if q.Name == "" || len(q.Name) > maxVolumeNameLen {
+		return q, fmt.Errorf("%w: volume name %q: must have from 1 to %d characters", errInvalid, q.Name, maxVolumeNameLen)
+	}
+	p, err := decodeParameters(r.GetParameters())
+	if err != nil {
+		return q, err
+	}
+	if q.Class, err = classes.Named(p.class); err != nil {
+		return q, err
+	}
+	q.Claim = p.claim
+	if err := q.decodeCapabilities(r.GetVolumeCapabilities(), p.fsType); err != nil {
+		return q, err
+	}
+	if err := q.decodeRange(r.GetCapacityRange()); err != nil {
+		return q, err
+	}
+	if r.GetVolumeContentSource() != nil {
+		return q, fmt.Errorf("%w: volume content source: snapshots and clones are not supported", errInvalid)
+	}
+	return q, onThisNode(r.GetAccessibilityRequirements(), node)
+}
+
+// parameters are a StorageClass's.
+type parameters struct{ class, fsType, claim string }
+
+func decodeParameters(given map[string]string) (parameters, error) {
+	p := parameters{class: given[parameterClass], fsType: given[keyFSType]}
+	if given[keyClaimName] != "" {
+		p.claim = given[keyClaimSpace] + "/" + given[keyClaimName]
+	}
+	known := []string{parameterClass, keyFSType, keyClaimName, keyClaimSpace, keyVolumeName}
+	var unknown []string
+	for k := range given {
+		if !slices.Contains(known, k) {
+			unknown = append(unknown, fmt.Sprintf("%q", k))
+		}
+	}
+	if len(unknown) > 0 {
+		sort.Strings(unknown)
+		return p, fmt.Errorf("%w: StorageClass parameters: unknown %s; allowed are %s, %s", errInvalid, list(unknown), parameterClass, keyFSType)
+	}
+	return p, nil
+}
+
+// decodeCapabilities: all of them must be possible at once, on one node.
+func (q *createRequest) decodeCapabilities(caps []*csi.VolumeCapability, fsType string) error {
+	if len(caps) == 0 {
+		return fmt.Errorf("%w: volume capabilities are missing", errInvalid)
+	}
+	mount := false
+	for _, c := range caps {
+		u, err := decodeUse(c)
+		if err != nil {
+			return err
+		}
+		if u.block {
+			q.Block = true
+			continue
+		}
+		mount = true
+		if u.fsType != "" {
+			fsType = u.fsType
+		}
+	}
+	if q.Block {
+		if mount {
+			return fmt.Errorf("%w: volume capabilities: a volume is either a filesystem or a block device", errInvalid)
+		}
+		if fsType != "" {
+			return fmt.Errorf("%w: volume capabilities: block with filesystem %q: a block device has none; take %s out of the StorageClass", errInvalid, fsType, keyFSType)
+		}
+		return nil
+	}
+	if fsType == "" {
+		fsType = q.Class.Filesystem
+	}
+	fs, err := filesystemNamed(fsType)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyFSType, err)
+	}
+	q.Filesystem = fs
+	return nil
+}
+
+// minimum is the smallest volume of the request's kind, in bytes.
+func (q *createRequest) minimum() int64 {
+	if q.Block {
+		return 1
+	}
+	return q.Filesystem.minimum
+}
+
+// decodeRange picks the size: what is required, rounded up to the class's unit,
+// else the class's default, else the least that there can be.
+func (q *createRequest) decodeRange(r *csi.CapacityRange) error {
+	q.Required, q.Limit = r.GetRequiredBytes(), r.GetLimitBytes()
+	switch {
+	case q.Required < 0 || q.Limit < 0:
+		return fmt.Errorf("%w: capacity range: %d to %d bytes: must not be negative", errInvalid, q.Required, q.Limit)
+	case q.Limit > 0 && q.Limit < q.Required:
+		return fmt.Errorf("%w: capacity range: the limit, %s, is below what is required, %s", errRange, lvm.FormatSize(q.Limit), lvm.FormatSize(q.Required))
+	}
+	size := q.Required
+	if size == 0 {
+		size = max(q.Class.DefaultSize, q.minimum())
+		if q.Limit > 0 {
+			size = min(size, q.Limit)
+		}
+	}
+	rounded, err := lvm.RoundUp(size, q.Class.granularity())
+	if err != nil {
+		return fmt.Errorf("%w: capacity range: %w", errRange, err)
+	}
+	if q.Limit > 0 && rounded > q.Limit {
+		return fmt.Errorf("%w: capacity range: %s is rounded up to %s, a multiple of the class's unit, which is above the limit, %s", errRange, lvm.FormatSize(size), lvm.FormatSize(rounded), lvm.FormatSize(q.Limit))
+	}
+	if rounded < q.minimum() {
+		return fmt.Errorf("%w: capacity range: %s is too small: %s needs at least %s", errRange, lvm.FormatSize(size), q.kind(), lvm.FormatSize(q.minimum()))
+	}
+	q.Size = rounded
+	return nil
+}
+
+// granularity is what sizes are rounded up to, in bytes: a unit in every stripe.
+func (class Class) granularity() int64 {
+	if class.Layout == lvm.Striped {
+		return class.Unit * int64(class.Legs)
+	}
+	return class.Unit
+}
+
+func (q *createRequest) kind() string {
+	if q.Block {
+		return "a block device"
+	}
+	return q.Filesystem.name
+}
+
+// use is how a volume is to be used.
+type use struct {
+	block      bool
+	fsType     string
+	mountFlags []string
+	mode       csi.VolumeCapability_AccessMode_Mode
+}
+
+// decodeUse checks one capability: the volume is one node's.
+func decodeUse(c *csi.VolumeCapability) (use, error) {
+	u := use{mode: c.GetAccessMode().GetMode()}
+	switch {
+	case c == nil:
+		return u, fmt.Errorf("%w: volume capability is missing", errInvalid)
+	case c.GetBlock() != nil:
+		u.block = true
+	case c.GetMount() != nil:
+		u.fsType, u.mountFlags = c.GetMount().GetFsType(), c.GetMount().GetMountFlags()
+	default:
+		return u, fmt.Errorf("%w: volume capability: access type is missing", errInvalid)
+	}
+	if !slices.Contains(accessModes, u.mode) {
+		return u, fmt.Errorf("%w: access mode %s: a volume of podlv is one node's; supported are %s", errInvalid, u.mode, modeNames())
+	}
+	return u, nil
+}
+
+func (u use) what() string {
+	if u.block {
+		return "a block device"
+	}
+	return "a filesystem"
+}
+
+// singleWriter is the mode of a volume that only one pod may have.
+const singleWriter = csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
+
+// accessModes are the ones that a volume of one node can have.
+var accessModes = []csi.VolumeCapability_AccessMode_Mode{
+	csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER,
+	csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY,
+	csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER,
+	csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER,
+}
+
+func modeNames() string {
+	names := make([]string, len(accessModes))
+	for i, m := range accessModes {
+		names[i] = m.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+// onThisNode checks that the volume may be here: its node is chosen before it is
+// made, by the scheduler.
+func onThisNode(t *csi.TopologyRequirement, node string) error {
+	wanted := append(slices.Clone(t.GetPreferred()), t.GetRequisite()...)
+	if len(wanted) == 0 {
+		return nil
+	}
+	var nodes []string
+	for _, w := range wanted {
+		n := w.GetSegments()[TopologyKey]
+		if n == node {
+			return nil
+		}
+		nodes = append(nodes, n)
+	}
+	return fmt.Errorf("%w: this is node %s, the volume may be on %s only", errElsewhere, node, list(nodes))
+}

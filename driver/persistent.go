@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+// persistent makes, finds and removes persistent volumes.
+type persistent struct {
+	lvm        *lvm.Client
+	devices    Devices
+	filesystem Filesystem
+	mounts     Mounter
+	settle     *settler
+	space      *spaceWaiter
+	zeros      zeroJobs
+	log        *slog.Logger
+
+	mu    sync.Mutex
+	hints map[handle]hint
+}
+
+// persistentVolume is a volume as its LV tells.
+type persistentVolume struct {
+	handle  handle
+	size    int64
+	class   string
+	fs      string // empty for a block device
+	active  bool
+	isNew   bool  // the filesystem may not be whole
+	zeroing bool  // old bytes may be on it
+	grownAt int64 // old bytes may be behind here, in bytes; 0: nowhere
+}
+
+// asVolume reads an LV's tags. ok is false for what is no persistent volume of ours.
+func asVolume(l lvm.LogicalVolume) (v persistentVolume, ok bool) {
+	if !isVolume(l) {
+		return v, false
+	}
+	v = persistentVolume{
+		handle: handle{VG: l.VG, LV: l.Name}, size: l.Size, active: l.Active,
+		isNew: l.HasTag(tagNew), zeroing: l.HasTag(tagZeroing),
+	}
+	v.class, _ = l.TagValue(tagClass)
+	v.fs, _ = l.TagValue(tagFS)
+	if grow, ok := l.TagValue(tagGrow); ok {
+		v.grownAt, _ = strconv.ParseInt(grow, 10, 64) // what is not ours to read is as good as none
+	}
+	return v, true
+}
+
+// fits says why the volume cannot be used so.
+func (v persistentVolume) fits(u use) error {
+	switch {
+	case u.block != (v.fs == ""):
+		return fmt.Errorf("%w: volume %s is %s, and cannot be used as %s", errInvalid, v.handle, v.what(), u.what())
+	case u.fsType != "" && u.fsType != v.fs:
+		return fmt.Errorf("%w: volume %s is %s, asked for is %s", errInvalid, v.handle, v.what(), u.fsType)
+	default:
+		return nil
+	}
+}
+
+func (v persistentVolume) what() string {
+	if v.fs == "" {
+		return "a block device"
+	}
+	return v.fs
+}
+
+// create makes q's volume, or finds it made. What comes back can be handed out: a
+// block device's old bytes are gone.
+func (p *persistent) create(ctx context.Context, q createRequest, h handle) (persistentVolume, error) {
+	v := persistentVolume{handle: h, size: q.Size, class: q.Class.Name, fs: q.Filesystem.name, active: true}
+	v.zeroing = q.Block && q.Class.zeroes()
+	err := p.space.try(ctx, q.Class, lvm.Spec{
+		VG: h.VG, Name: h.LV, Size: q.Size, Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool, Tags: v.tags(q),
+	})
+	switch {
+	case err == nil && !v.zeroing:
+		p.remember(h, v.hint())
+	case errors.Is(err, lvm.ErrExists):
+		v, err = p.get(ctx, h)
+		if errors.Is(err, errNotThere) {
+			err = fmt.Errorf("%w: %w", errDiffers, err)
+		}
+		if err == nil {
+			err = v.satisfies(q)
+		}
+	case errors.Is(err, lvm.ErrNotFound):
+		err = fmt.Errorf("%w: class %q: %w", errCondition, q.Class.Name, err)
+	}
+	if err != nil || !v.zeroing {
+		return v, err
+	}
+	if err := p.zero(ctx, v, 0, tagZeroing); err != nil {
+		return v, err
+	}
+	p.remember(h, v.hint())
+	return v, nil
+}
+
+// zeroes says whether raw bytes of the class hold what somebody wrote before, so
+// that podlv has to zero them. A thin pool zeroes what it hands out itself.
+func (class Class) zeroes() bool { return class.Layout != lvm.Thin && class.Wipe == wipeZero }
+
+// tags are those of a new LV.
+func (v persistentVolume) tags(q createRequest) []string {
+	tags := []string{tagVolume, tagClass + "=" + v.class}
+	if q.Claim != "" && lvm.ValidateTag(tagClaim+"="+q.Claim) == nil {
+		tags = append(tags, tagClaim+"="+q.Claim)
+	}
+	switch {
+	case v.zeroing:
+		tags = append(tags, tagZeroing, tagMode+"="+modeBlock)
+	case q.Block:
+		tags = append(tags, tagMode+"="+modeBlock)
+	default:
+		tags = append(tags, tagNew, tagFS+"="+v.fs)
+	}
+	return tags
+}
+
+// satisfies compares a volume that is there with a request of the same name.
+func (v persistentVolume) satisfies(q createRequest) error {
+	switch {
+	case v.class != q.Class.Name:
+		return fmt.Errorf("%w: volume %s is of class %q, asked for is %q", errDiffers, q.Name, v.class, q.Class.Name)
+	case v.fs != q.Filesystem.name:
+		return fmt.Errorf("%w: volume %s is %s, asked for is %s", errDiffers, q.Name, v.what(), q.kind())
+	case v.size < q.Required || q.Limit > 0 && v.size > q.Limit:
+		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.Name, lvm.FormatSize(v.size), lvm.FormatSize(q.Size))
+	default:
+		return nil
+	}
+}
+
+// get finds a volume. errNotThere when there is none of ours.
+func (p *persistent) get(ctx context.Context, h handle) (persistentVolume, error) {
+	l, err := p.lvm.Lookup(ctx, h.VG, h.LV)
+	if errors.Is(err, lvm.ErrNotFound) {
+		return persistentVolume{}, fmt.Errorf("volume %s: %w: %w", h, errNotThere, err)
+	}
+	if err != nil {
+		return persistentVolume{}, err
+	}
+	v, ok := asVolume(l)
+	if !ok {
+		return v, fmt.Errorf("volume %s: %w: the LV of that name is not a persistent volume of podlv (tags: %s)", h, errNotThere, list(l.Tags))
+	}
+	return v, nil
+}
+
+// list is every persistent volume of the node that can be handed out, sorted by
+// handle.
+func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVolume, error) {
+	groups, err := p.lvm.VolumeGroups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var volumes []persistentVolume
+	for _, g := range groups {
+		if !slices.Contains(classes.VolumeGroups(), g.Name) {
+			continue
+		}
+		for _, l := range g.LogicalVolumes {
+			if v, ok := asVolume(l); ok && !v.zeroing {
+				volumes = append(volumes, v)
+			}
+		}
+	}
+	slices.SortFunc(volumes, func(a, b persistentVolume) int { return strings.Compare(a.handle.String(), b.handle.String()) })
+	return volumes, nil
+}
+
+// delete removes a volume; one that is not there, or not ours, is left alone.
+func (p *persistent) delete(ctx context.Context, h handle) error {
+	if err := p.unused(h); err != nil {
+		return err
+	}
+	p.zeros.stop(h)
+	p.settle.drop(h.VG, h.LV)
+	p.remember(h, hintNone)
+	err := p.lvm.Remove(ctx, h.VG, h.LV, tagVolume)
+	if errors.Is(err, lvm.ErrInUse) {
+		return fmt.Errorf("%w: volume %s is in use on this node: %w", errCondition, h, err)
+	}
+	if err != nil && !errors.Is(err, lvm.ErrNotFound) {
+		return err
+	}
+	p.space.freed()
+	return nil
+}
+
+// unused refuses a volume that is mounted or bound anywhere. lvm2 would see a
+// mounted one, but not a device node that is only bound.
+func (p *persistent) unused(h handle) error {
+	d, there, err := p.devices.Device(h.device())
+	if err != nil || !there {
+		return err
+	}
+	mounts, err := p.mounts.Mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.Number == d.Number {
+			return fmt.Errorf("%w: volume %s is in use on this node: it is mounted at %s", errCondition, h, m.Target)
+		}
+	}
+	return nil
+}
+
+// capacity is the largest volume of the class that could be made now, in bytes.
+func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
+	g, err := p.lvm.VolumeGroup(ctx, class.Pool.VolumeGroup)
+	if errors.Is(err, lvm.ErrNotFound) || errors.Is(err, lvm.ErrUnavailable) {
+		return 0, nil // readiness says why
+	}
+	if err != nil {
+		return 0, err
+	}
+	return largest(g, class), nil
+}
+
+// hint is what this process knows of a volume without asking lvm, because it did
+// it itself. That it does not know costs a report, no more.
+type hint int
+
+const (
+	hintNone  hint = iota
+	hintFresh      // made by this process and not formatted yet: there is nothing to look for
+	hintBlock      // a raw block volume without anybody's old bytes
+)
+
+// hint is what is known of the volume once it can be handed out.
+func (v persistentVolume) hint() hint {
+	if v.fs == "" {
+		return hintBlock
+	}
+	return hintFresh
+}
+
+func (p *persistent) known(h handle) hint {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hints[h]
+}
+
+func (p *persistent) remember(h handle, known hint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known == hintNone {
+		delete(p.hints, h)
+		return
+	}
+	if p.hints == nil {
+		p.hints = map[handle]hint{}
+	}
+	p.hints[h] = known
+}
