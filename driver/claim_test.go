@@ -4,6 +4,7 @@ package driver_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"path"
 	"strings"
@@ -28,7 +29,10 @@ type claim struct {
 
 	id      string
 	context map[string]string
+	dir     string // kubelet's folder; the fake machine's when empty
 }
+
+func (c *claim) kubeletDir() string { return cmp.Or(c.dir, fakeKubeletDir) }
 
 func newClaim(name string, size int64) *claim {
 	return &claim{
@@ -45,14 +49,14 @@ func (c *claim) device() string { return "/dev/" + c.id }
 
 // staging and target are kubelet's paths.
 func (c *claim) staging() string {
-	return fakeKubeletDir + "/plugins/kubernetes.io/csi/podlv.dev/" + c.name + "/globalmount"
+	return c.kubeletDir() + "/plugins/kubernetes.io/csi/podlv.dev/" + c.name + "/globalmount"
 }
 
 func (c *claim) target(pod string) string {
 	if c.block {
-		return fakeKubeletDir + "/plugins/kubernetes.io/csi/volumeDevices/publish/" + c.name + "/" + pod
+		return c.kubeletDir() + "/plugins/kubernetes.io/csi/volumeDevices/publish/" + c.name + "/" + pod
 	}
-	return fakeKubeletDir + "/pods/" + pod + "/volumes/kubernetes.io~csi/" + c.name + "/mount"
+	return c.kubeletDir() + "/pods/" + pod + "/volumes/kubernetes.io~csi/" + c.name + "/mount"
 }
 
 func (c *claim) capability() *csi.VolumeCapability {
@@ -65,7 +69,7 @@ func (c *claim) capability() *csi.VolumeCapability {
 	return v
 }
 
-func (n *fakeNode) createRequest(c *claim) *csi.CreateVolumeRequest {
+func (k *kubelet) createRequest(c *claim) *csi.CreateVolumeRequest {
 	return &csi.CreateVolumeRequest{
 		Name: c.name, Parameters: c.params, VolumeCapabilities: []*csi.VolumeCapability{c.capability()},
 		CapacityRange: &csi.CapacityRange{RequiredBytes: c.size, LimitBytes: c.limit},
@@ -78,72 +82,72 @@ func callTime() (context.Context, context.CancelFunc) {
 }
 
 // create is external-provisioner's CreateVolume.
-func (n *fakeNode) create(c *claim) error {
+func (k *kubelet) create(c *claim) error {
 	ctx, cancel := callTime()
 	defer cancel()
-	r, err := n.control.CreateVolume(ctx, n.createRequest(c))
+	r, err := k.control.CreateVolume(ctx, k.createRequest(c))
 	if err == nil {
 		c.id, c.context = r.GetVolume().GetVolumeId(), r.GetVolume().GetVolumeContext()
 	}
 	return err
 }
 
-func (n *fakeNode) delete(c *claim) error {
+func (k *kubelet) delete(c *claim) error {
 	ctx, cancel := callTime()
 	defer cancel()
-	_, err := n.control.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: c.id})
+	_, err := k.control.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: c.id})
 	return err
 }
 
 // stage is kubelet's NodeStageVolume: it makes the path first.
-func (n *fakeNode) stage(c *claim) error {
-	if err := n.host.MkdirAll(c.staging()); err != nil {
+func (k *kubelet) stage(c *claim) error {
+	if err := k.mkdir(c.staging()); err != nil {
 		return err
 	}
 	ctx, cancel := callTime()
 	defer cancel()
-	_, err := n.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
+	_, err := k.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 		VolumeId: c.id, StagingTargetPath: c.staging(), VolumeCapability: c.capability(), VolumeContext: c.context,
 	})
 	return err
 }
 
-func (n *fakeNode) unstage(c *claim) error {
+func (k *kubelet) unstage(c *claim) error {
 	ctx, cancel := callTime()
 	defer cancel()
-	_, err := n.node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: c.id, StagingTargetPath: c.staging()})
+	_, err := k.node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: c.id, StagingTargetPath: c.staging()})
 	return err
 }
 
-func (n *fakeNode) publishRequest(c *claim, pod string) *csi.NodePublishVolumeRequest {
+func (k *kubelet) publishRequest(c *claim, pod string) *csi.NodePublishVolumeRequest {
 	return &csi.NodePublishVolumeRequest{
 		VolumeId: c.id, StagingTargetPath: c.staging(), TargetPath: c.target(pod), VolumeCapability: c.capability(), VolumeContext: c.context,
 	}
 }
 
 // give is kubelet's NodePublishVolume for a pod: it makes the target's parent.
-func (n *fakeNode) give(c *claim, pod string) error {
-	if err := n.host.MkdirAll(path.Dir(c.target(pod))); err != nil {
+func (k *kubelet) give(c *claim, pod string) error {
+	if err := k.mkdir(path.Dir(c.target(pod))); err != nil {
 		return err
 	}
 	ctx, cancel := callTime()
 	defer cancel()
-	_, err := n.node.NodePublishVolume(ctx, n.publishRequest(c, pod))
+	_, err := k.node.NodePublishVolume(ctx, k.publishRequest(c, pod))
 	return err
 }
 
 // take is kubelet's NodeUnpublishVolume.
-func (n *fakeNode) take(c *claim, pod string) error {
+func (k *kubelet) take(c *claim, pod string) error {
 	ctx, cancel := callTime()
 	defer cancel()
-	_, err := n.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: c.id, TargetPath: c.target(pod)})
+	_, err := k.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: c.id, TargetPath: c.target(pod)})
 	return err
 }
 
-func (n *fakeNode) expand(c *claim, size int64) (int64, error) {
+func (k *kubelet) expand(c *claim, size int64) (int64, error) {
 	ctx, cancel := callTime()
 	defer cancel()
-	r, err := n.node.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
+	r, err := k.node.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
 		VolumeId: c.id, VolumePath: c.target("a"), StagingTargetPath: c.staging(), CapacityRange: &csi.CapacityRange{RequiredBytes: size},
 	})
 	return r.GetCapacityBytes(), err

@@ -31,7 +31,6 @@ const gib = 1 << 30
 type fakeNode struct {
 	*kubelet
 	host    *fakelvm.Host
-	control csi.ControllerClient
 	clock   *clocktesting.FakeClock
 	pods    *fakePods
 	events  *record.FakeRecorder

@@ -22,10 +22,11 @@ import (
 // kubelet makes kubelet's calls with kubelet's paths and handles (kubernetes
 // 1.36, pkg/volume/csi).
 type kubelet struct {
-	t    testing.TB
-	dir  string
-	node csi.NodeClient
-	id   csi.IdentityClient
+	t       testing.TB
+	dir     string
+	node    csi.NodeClient
+	control csi.ControllerClient // external-provisioner's calls
+	id      csi.IdentityClient
 	// mkdir makes the folder that kubelet makes before it calls: the target's
 	// parent.
 	mkdir func(path string) error
@@ -34,15 +35,20 @@ type kubelet struct {
 // dial connects to an agent's socket, and waits until it answers.
 func dial(t testing.TB, socket string) (csi.NodeClient, csi.IdentityClient) {
 	t.Helper()
+	conn := connect(t, socket)
+	return csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
+}
+
+func connect(t testing.TB, socket string) *grpc.ClientConn {
+	t.Helper()
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	id := csi.NewIdentityClient(conn)
-	_, err = id.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))
+	_, err = csi.NewIdentityClient(conn).GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))
 	require.NoError(t, err, "the agent does not answer on %s", socket)
-	return csi.NewNodeClient(conn), id
+	return conn
 }
 
 // volume is an inline volume of a pod.

@@ -108,7 +108,8 @@ func unmountBelow(t *testing.T, dir string) {
 func (n *realNode) start() *realNode {
 	n.t.Helper()
 	n.launch()
-	n.node, n.id = dial(n.t, n.socket)
+	conn := connect(n.t, n.socket)
+	n.node, n.control, n.id = csi.NewNodeClient(conn), csi.NewControllerClient(conn), csi.NewIdentityClient(conn)
 	return n
 }
 

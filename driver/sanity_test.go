@@ -35,15 +35,45 @@ var sanitySuites = []struct{ name, class, access string }{
 	{"raw block", "ssd", "block"},
 }
 
-// TestSanity is csi-sanity, the CSI project's own suite, against the agent on a
-// socket. What it skips is exactly what the checked-in list says: a test that is
-// skipped from now on, and one that is not any more, fail.
+// TestSanity is csi-sanity on a fake machine.
 func TestSanity(t *testing.T) {
 	n := newSanityNode(t)
 	socket := filepath.Join(t.TempDir(), "csi.sock")
 	n.serve(socket)
+	runSanity(t, socket, sanityFiles{dir: "/sanity", mkdir: n.host.MkdirAll, remove: n.host.Remove, kind: func(p string) (sanity.PathKind, error) {
+		switch {
+		case n.host.IsDir(p):
+			return sanity.PathIsDir, nil
+		case n.host.Exists(p):
+			return sanity.PathIsFile, nil
+		default:
+			return sanity.PathIsNotFound, nil
+		}
+	}}, 10*gib)
+	require.Equal(t, []string{"pool"}, n.volumes(), "volumes are left")
+	for _, m := range n.host.Mounts() {
+		require.Fail(t, "a mount is left", m.Target)
+	}
+}
+
+// sanityFiles are the files of the agent's machine.
+type sanityFiles struct {
+	dir           string // to work in
+	mkdir, remove func(path string) error
+	kind          func(path string) (sanity.PathKind, error)
+}
+
+// runSanity is csi-sanity, the CSI project's own suite, against the agent on a
+// socket, with volumes of that size. What it skips is exactly what the checked-in
+// list says: a test that is skipped from now on, and one that is not any more, fail.
+func runSanity(t *testing.T, socket string, files sanityFiles, size int64) {
+	t.Helper()
 	for _, s := range sanitySuites {
-		ginkgo.Describe(s.name, func() { sanity.GinkgoTest(n.sanityConfig(s.name, socket, s.class, s.access)) })
+		ginkgo.Describe(s.name, func() {
+			c := files.config(s.name, socket, s.class, s.access)
+			c.TestVolumeSize, c.TestVolumeExpandSize = size, 2*size
+			sanity.GinkgoTest(c)
+		})
 	}
 	skipped := map[string]bool{}
 	ran := 0
@@ -57,8 +87,8 @@ func TestSanity(t *testing.T) {
 	})
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	suite, reporter := ginkgo.GinkgoConfiguration()
-	suite.Timeout = 4 * time.Minute
-	reporter.Succinct = true
+	suite.Timeout = 10 * time.Minute
+	reporter.Succinct, reporter.NoColor = true, true
 	require.True(t, ginkgo.RunSpecs(t, "csi-sanity", suite, reporter))
 	require.Greater(t, ran, 100)
 
@@ -74,10 +104,6 @@ func TestSanity(t *testing.T) {
 	}
 	for name := range listed {
 		require.Contains(t, skipped, name, "in %s, and not skipped", sanitySkipped)
-	}
-	require.Equal(t, []string{"pool"}, n.volumes(), "volumes are left")
-	for _, m := range n.host.Mounts() {
-		require.Fail(t, "a mount is left", m.Target)
 	}
 }
 
@@ -131,28 +157,19 @@ func (n *fakeNode) serve(socket string) {
 	dial(n.t, socket)
 }
 
-func (n *fakeNode) sanityConfig(name, socket, class, access string) *sanity.TestConfig {
+func (f sanityFiles) config(name, socket, class, access string) *sanity.TestConfig {
 	c := sanity.NewTestConfig()
-	dir := "/sanity/" + strings.ReplaceAll(name, " ", "-")
+	dir := f.dir + "/" + strings.ReplaceAll(name, " ", "-")
 	c.TargetPath, c.StagingPath = dir+"/mount", dir+"/staging"
 	c.Address = "unix:" + socket
 	c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(unhurried{insecure.NewCredentials()}), grpc.WithAuthority("localhost")}
 	c.TestVolumeAccessType = access
 	c.TestVolumeParameters = map[string]string{"podlv.dev/class": class}
-	c.CreateTargetDir = func(p string) (string, error) { return p, n.host.MkdirAll(p) }
-	c.RemoveTargetPath = n.host.Remove
-	c.CreateStagingDir = func(p string) (string, error) { return p, n.host.MkdirAll(p) }
-	c.RemoveStagingPath = n.host.Remove
-	c.CheckPath = func(p string) (sanity.PathKind, error) {
-		switch {
-		case n.host.IsDir(p):
-			return sanity.PathIsDir, nil
-		case n.host.Exists(p):
-			return sanity.PathIsFile, nil
-		default:
-			return sanity.PathIsNotFound, nil
-		}
-	}
+	c.CreateTargetDir = func(p string) (string, error) { return p, f.mkdir(p) }
+	c.RemoveTargetPath = f.remove
+	c.CreateStagingDir = func(p string) (string, error) { return p, f.mkdir(p) }
+	c.RemoveStagingPath = f.remove
+	c.CheckPath = f.kind
 	return &c
 }
 
