@@ -41,6 +41,7 @@ type Config struct {
 	Mounter    Mounter
 	Devices    Devices
 	Filesystem Filesystem
+	Cluster    *Cluster             // nil: nothing is provisioned for claims
 	Pods       Pods                 // nil without a Kubernetes API
 	Kubelet    Witness              // what kubelet has on disk; nil only with the reaper off
 	Events     record.EventRecorder // nil without a Kubernetes API
@@ -146,6 +147,9 @@ func (d *Driver) Run(ctx context.Context) error {
 		d.config.Classes.watch(ctx, d.client, d.config.Clock, d.config.Log)
 		return nil
 	})
+	if d.config.Cluster != nil {
+		task("provision", func() error { return d.provision(ctx) })
+	}
 	closers := []io.Closer{}
 	if d.config.RegistrationDir != "" {
 		registrar, err := d.register(task)

@@ -37,6 +37,7 @@ type fakeNode struct {
 	classes *driver.ClassSource
 	reaper  driver.ReaperConfig
 	agent   *driver.Driver
+	cluster *driver.Cluster // nil: the agent provisions nothing
 	log     io.Writer
 	socket  string // of an agent that runs
 	// kept is the UUID of the LV that must be the one that is published again.
@@ -97,7 +98,7 @@ func (n *fakeNode) restart() {
 	var err error
 	n.agent, err = driver.New(driver.Config{
 		NodeName: "node1", Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
-		Pods: n.pods, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
+		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(n.t, err)

@@ -10,12 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/driver"
@@ -40,7 +42,7 @@ func nodeCommand() *cobra.Command {
 	f := &nodeFlags{reaper: driver.DefaultReaper()}
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Run the agent of a node: CSI services, kubelet registration, reaper",
+		Short: "Run the agent of a node: CSI services, kubelet registration, provisioning, reaper",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd) },
 	}
@@ -100,6 +102,17 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 		config.RegistrationDir = filepath.Join(f.kubeletDir, "plugins_registry")
 		config.Pods = driver.NewPods(client, f.name)
+		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
+		config.Cluster = &driver.Cluster{
+			Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+		}
+		// The factory starts those informers that were asked for before.
+		config.Cluster.Claims.Informer()
+		config.Cluster.Volumes.Informer()
+		config.Cluster.Classes.Informer()
+		factory.Start(ctx.Done())
+		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
 		config.Events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: driver.Name, Host: f.name})
 	}
 	agent, err := driver.New(config)

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	csicontroller "github.com/kubernetes-csi/external-provisioner/v6/pkg/controller"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	storageinformers "k8s.io/client-go/informers/storage/v1"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	csitranslation "k8s.io/csi-translation-lib"
+	"k8s.io/klog/v2"
+	provisioning "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+)
+
+// Cluster is the Kubernetes API as provisioning uses it. The informers are the
+// caller's: it starts them, trims what they keep, and may share them between many
+// agents.
+type Cluster struct {
+	Client  kubernetes.Interface
+	Claims  coreinformers.PersistentVolumeClaimInformer
+	Volumes coreinformers.PersistentVolumeInformer
+	Classes storageinformers.StorageClassInformer
+}
+
+const (
+	// provisionTime is how long one CreateVolume or DeleteVolume may take before it
+	// is called again; zeroing a raw volume goes on meanwhile.
+	provisionTime = time.Minute
+	// provisionWorkers make volumes at once. lvm works one VG at a time, so more
+	// would only wait.
+	provisionWorkers = 4
+	// provisionRetry and provisionRetryLimit are how long after a failure a claim is
+	// tried again: at first, and at most.
+	provisionRetry      = time.Second
+	provisionRetryLimit = time.Minute
+)
+
+// provision makes the volumes of the claims whose selected node is this one, and
+// removes those of released volumes that are here, until ctx ends. It is
+// external-provisioner's own controller, in its mode for a driver on each node
+// (--node-deployment, without immediate binding), and calls the agent through its
+// socket as the sidecar would.
+func (d *Driver) provision(ctx context.Context) error {
+	conn, err := grpc.NewClient("unix:"+d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	plugin, control, err := csicontroller.GetDriverCapabilities(conn, callTime)
+	if err != nil {
+		return fmt.Errorf("ask for the agent's own capabilities: %w", err)
+	}
+	node, err := csicontroller.GetNodeInfo(conn, callTime)
+	if err != nil {
+		return fmt.Errorf("ask for the agent's own node: %w", err)
+	}
+	cluster, name := d.config.Cluster, d.config.NodeName
+	nodes, csiNodes := onlyNode(name, node.GetAccessibleTopology().GetSegments())
+	provisioner := csicontroller.NewCSIProvisioner(
+		cluster.Client,
+		provisionTime,
+		Name+"-"+name, // identity, an attribute of the PV
+		"pvc", -1,     // a volume is named pvc- and the claim's whole UID
+		conn,
+		nil, // no snapshots
+		Name, plugin, control,
+		"",    // migrated from no driver in Kubernetes' tree
+		true,  // strict topology: this node, and no other
+		false, // no topology for immediate binding, which there is not
+		csitranslation.New(),
+		cluster.Classes.Lister(), csiNodes, nodes, cluster.Claims.Lister(),
+		nil, nil, // volumes are not attached; no claims across namespaces
+		true, // tell CreateVolume of which claim it is
+		"",   // the class says which filesystem, if the StorageClass does not
+		&csicontroller.NodeDeployment{NodeName: name, ClaimInformer: cluster.Claims, NodeInfo: node},
+		false, true, // as the sidecar's flags are
+		csicontroller.NewInMemoryStore(),
+	)
+	ctx = klog.NewContext(ctx, logr.FromSlogHandler(d.config.Log.Handler()))
+	c := provisioning.NewProvisionController(
+		ctx, cluster.Client, Name, provisioner,
+		provisioning.LeaderElection(false),
+		provisioning.FailedProvisionThreshold(0), // never give up: space may be freed
+		provisioning.FailedDeleteThreshold(0),
+		provisioning.RateLimiter(workqueue.NewTypedItemExponentialFailureRateLimiter[string](provisionRetry, provisionRetryLimit)),
+		provisioning.RetryIntervalMax(provisionRetryLimit),
+		provisioning.Threadiness(provisionWorkers),
+		provisioning.CreateProvisionedPVLimiter(workqueue.DefaultTypedControllerRateLimiter[string]()),
+		provisioning.ClaimsInformer(cluster.Claims.Informer()),
+		provisioning.VolumesInformer(cluster.Volumes.Informer()),
+		provisioning.ClassesInformer(cluster.Classes.Informer()),
+		provisioning.AddFinalizer(true),
+	)
+	c.Run(ctx)
+	return nil
+}
+
+// onlyNode lists one node, with the driver's topology as its labels, where the
+// provisioner would watch all nodes of the cluster. external-provisioner does the
+// same for --node-deployment.
+func onlyNode(name string, topology map[string]string) (corelisters.NodeLister, storagelisters.CSINodeLister) {
+	nodes := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	csiNodes := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	keys := make([]string, 0, len(topology))
+	for k := range topology {
+		keys = append(keys, k)
+	}
+	// Adding to a store in memory cannot fail for objects that have a name.
+	_ = nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: topology}})
+	_ = csiNodes.Add(&storagev1.CSINode{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: Name, NodeID: name, TopologyKeys: keys}}},
+	})
+	return corelisters.NewNodeLister(nodes), storagelisters.NewCSINodeLister(csiNodes)
+}

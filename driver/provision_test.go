@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/driver"
+)
+
+// Annotations that Kubernetes' PV controller and scheduler set.
+const (
+	selectedNode       = "volume.kubernetes.io/selected-node"
+	storageProvisioner = "volume.kubernetes.io/storage-provisioner"
+)
+
+// provisioningNode is a fake node whose agent provisions from a fake API server.
+func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
+	t.Helper()
+	n := newFakeNode(t)
+	client := fake.NewClientset(&storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": "ssd"},
+		VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
+	})
+	for _, o := range objects {
+		require.NoError(t, client.Tracker().Add(o))
+	}
+	factory := informers.NewSharedInformerFactory(client, 0)
+	n.cluster = &driver.Cluster{
+		Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+	}
+	n.serve(filepath.Join(t.TempDir(), "csi.sock"))
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(func() { stop(); factory.Shutdown() })
+	require.Eventually(t, func() bool { // the agent has asked for its informers
+		factory.Start(ctx.Done())
+		return len(factory.WaitForCacheSync(ctx.Done())) == 3
+	}, 10*time.Second, 10*time.Millisecond)
+	return n, client
+}
+
+func pvc(name, size, node string) *corev1.PersistentVolumeClaim {
+	c := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: name, UID: types.UID("uid-" + name),
+			Annotations: map[string]string{storageProvisioner: driver.Name, selectedNode: node},
+		},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: ptr.To("fast"),
+			Resources:  corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}},
+			VolumeMode: ptr.To(corev1.PersistentVolumeFilesystem),
+		},
+		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending},
+	}
+	return c
+}
+
+func TestClaimOfThisNodeBecomesAVolume(t *testing.T) {
+	n, client := provisioningNode(t, pvc("here", "64Mi", "node1"), pvc("there", "64Mi", "node2"), pvc("nowhere", "64Mi", ""))
+	ctx := context.Background()
+	var pv *corev1.PersistentVolume
+	require.Eventually(t, func() bool {
+		var err error
+		pv, err = client.CoreV1().PersistentVolumes().Get(ctx, "pvc-uid-here", metav1.GetOptions{})
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, "vg0/pvc-uid-here", pv.Spec.CSI.VolumeHandle)
+	require.Equal(t, driver.Name, pv.Spec.CSI.Driver)
+	require.Equal(t, resource.MustParse("64Mi"), pv.Spec.Capacity[corev1.ResourceStorage])
+	require.Equal(t, corev1.PersistentVolumeReclaimDelete, pv.Spec.PersistentVolumeReclaimPolicy)
+	require.Equal(t, []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+		{Key: driver.TopologyKey, Operator: corev1.NodeSelectorOpIn, Values: []string{"node1"}},
+	}}}, pv.Spec.NodeAffinity.Required.NodeSelectorTerms)
+	require.Contains(t, n.lvm("lvs", "--noheadings", "-o", "lv_tags", "vg0/pvc-uid-here"), "podlv.pvc=default/here")
+	require.Equal(t, []string{"pvc-uid-here"}, n.volumes(), "claims of other nodes are theirs, and unscheduled ones nobody's")
+
+	// What the PV controller does when the claim was deleted.
+	pv.Status.Phase = corev1.VolumeReleased
+	_, err := client.CoreV1().PersistentVolumes().UpdateStatus(ctx, pv, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := client.CoreV1().PersistentVolumes().Get(ctx, pv.Name, metav1.GetOptions{})
+		return err != nil && len(n.volumes()) == 0
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
+// A node without room gives the claim back to the scheduler, and says why.
+func TestClaimThatDoesNotFitIsScheduledAnew(t *testing.T) {
+	n, client := provisioningNode(t, pvc("huge", "1Ti", "node1"))
+	ctx := context.Background()
+	require.Eventually(t, func() bool {
+		c, err := client.CoreV1().PersistentVolumeClaims("default").Get(ctx, "huge", metav1.GetOptions{})
+		return err == nil && c.Annotations[selectedNode] == ""
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Empty(t, n.volumes())
+	require.Eventually(t, func() bool {
+		events, err := client.CoreV1().Events("default").List(ctx, metav1.ListOptions{})
+		for _, e := range events.Items {
+			if err == nil && e.Reason == "ProvisioningFailed" && e.InvolvedObject.Name == "huge" {
+				return true
+			}
+		}
+		return false
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
+// What the user has to mend is said on the claim, and does not move it elsewhere.
+func TestClaimWithAMistakeStaysOnItsNode(t *testing.T) {
+	n, client := provisioningNode(t)
+	ctx := context.Background()
+	require.NoError(t, client.Tracker().Add(&storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "typo"}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/klass": "ssd"},
+		VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
+	}))
+	typo := pvc("typo", "64Mi", "node1")
+	typo.Spec.StorageClassName = ptr.To("typo")
+	_, err := client.CoreV1().PersistentVolumeClaims("default").Create(ctx, typo, metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		events, err := client.CoreV1().Events("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false
+		}
+		for _, e := range events.Items {
+			if e.InvolvedObject.Name == "typo" && e.Reason == "ProvisioningFailed" {
+				require.Contains(t, e.Message, "podlv.dev/klass")
+				return true
+			}
+		}
+		return false
+	}, 20*time.Second, 20*time.Millisecond)
+	c, err := client.CoreV1().PersistentVolumeClaims("default").Get(ctx, "typo", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "node1", c.Annotations[selectedNode])
+	require.NotContains(t, n.volumes(), "pvc-uid-typo")
+}
+
+func TestTrimKeepsOnlyWhatProvisioningNeeds(t *testing.T) {
+	managed := []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	trim := func(o any) any {
+		t.Helper()
+		trimmed, err := driver.Trim(o)
+		require.NoError(t, err)
+		return trimmed
+	}
+	ours := pvc("ours", "64Mi", "node1")
+	want := ours.DeepCopy()
+	ours.ManagedFields = managed
+	require.Equal(t, want, trim(ours))
+
+	theirs := pvc("theirs", "64Mi", "node1")
+	theirs.ManagedFields, theirs.Labels = managed, map[string]string{"a": "b"}
+	theirs.Annotations = map[string]string{storageProvisioner: "other.dev", selectedNode: "node1"}
+	require.Equal(t, &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "theirs", UID: "uid-theirs", Annotations: map[string]string{storageProvisioner: "other.dev"}},
+	}, trim(theirs))
+
+	// A claim that has no provisioner yet may become ours, and comes again then.
+	young := pvc("young", "64Mi", "node1")
+	young.Annotations = nil
+	require.Equal(t, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "young", UID: "uid-young"}}, trim(young))
+
+	source := func(name string) corev1.PersistentVolumeSource {
+		return corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: name, VolumeHandle: "vg0/x"}}
+	}
+	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: managed}, Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: source(driver.Name)}}
+	require.Equal(t, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: source(driver.Name)}}, trim(volume))
+	foreign := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "y", UID: "1", ManagedFields: managed}, Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: source("other.dev")}}
+	require.Equal(t, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "y", UID: "1"}}, trim(foreign))
+
+	gone := cache.DeletedFinalStateUnknown{Key: "default/x"}
+	require.Equal(t, gone, trim(gone))
+}
