@@ -26,7 +26,7 @@ var podsManifest string
 const limit = 6 * time.Minute
 
 // pods are those of pods.yaml.
-var pods = []string{"ext4", "xfs", "full"}
+var pods = []string{"ext4", "xfs", "full", "claims"}
 
 // demo is the second half: the cluster and what is done in it.
 type demo struct {
@@ -102,14 +102,19 @@ func (d *demo) startPods(ctx context.Context) error {
 		return err
 	}
 	d.note("the pods are Running; each has written and synced data, and says of its volume:")
-	if err := d.show(dfHeader, "ext4", "% /data", "xfs", "% /data", "full", "% /data"); err != nil {
+	if err := d.show(dfHeader, "ext4", "% /data", "xfs", "% /data", "full", "% /data", "claims", "% /data"); err != nil {
 		return err
 	}
 	refusal, err := d.find("full", "No space left on device")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("         full  %s\n", refusal)
+	fmt.Printf("         full: %s\n", refusal)
+	raw, err := d.find("claims", rawWords)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("         claims: %s\n", raw)
 	for _, p := range pods {
 		if strings.Contains(d.said[p], beforeWords) {
 			return fmt.Errorf("pod %s found data on its new volume", p)
@@ -121,6 +126,9 @@ func (d *demo) startPods(ctx context.Context) error {
 // dfHeader names what df -hT prints but its first column, the device: that is so
 // long that busybox gives it a line of its own.
 const dfHeader = "pod\ttype\tsize\tused\tavailable\tuse%\tmounted on"
+
+// rawWords is what the pod with a raw device says of it.
+const rawWords = "the raw device has the same bytes"
 
 // beforeWords is what a pod says that found data on its volume.
 const beforeWords = "data from before"
@@ -207,15 +215,23 @@ func (d *demo) cutPower(ctx context.Context) error {
 			return fmt.Errorf("pod %s lost synced data in the power cut: it had %q, now it says: %s", p, was, d.said[p])
 		}
 	}
-	return d.show("", "ext4", "  /data/file", "xfs", "  /data/file", "full", "  /data/file")
+	if _, err := d.find("claims", rawWords); err != nil {
+		return err
+	}
+	return d.show("", "ext4", "  /data/file", "xfs", "  /data/file", "full", "  /data/file", "claims", "  /data/file")
 }
 
 func (d *demo) deletePods(ctx context.Context) error {
-	d.note("deleting the pods")
+	d.note("deleting the pods and the claims")
 	if _, err := d.Kubectl(ctx, nil, append([]string{"delete", "pod", "--wait", "--timeout=60s"}, pods...)...); err != nil {
 		return err
 	}
-	// kubelet takes a pod away only after its volumes are gone.
+	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.
+	for _, args := range [][]string{{"delete", "pvc", "--all", "--wait", "--timeout=60s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
+		if _, err := d.Kubectl(ctx, nil, args...); err != nil {
+			return err
+		}
+	}
 	lvs, err := d.node.Run(ctx, "lvs", "--noheadings", "-o", "lv_name", "demo")
 	if err != nil {
 		return err
