@@ -185,40 +185,63 @@ func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVo
 
 // delete removes a volume; one that is not there, or not ours, is left alone.
 func (p *persistent) delete(ctx context.Context, h handle) error {
-	if err := p.unused(h); err != nil {
+	active, err := p.unused(h)
+	if err != nil {
 		return err
 	}
 	p.zeros.stop(h)
 	p.settle.drop(h.VG, h.LV)
 	p.remember(h, hintNone)
-	err := p.lvm.Remove(ctx, h.VG, h.LV, tagVolume)
-	if errors.Is(err, lvm.ErrInUse) {
+	err = p.lvm.Remove(ctx, h.VG, h.LV, tagVolume)
+	switch {
+	case errors.Is(err, lvm.ErrNotFound): // the VG
+		return nil
+	case errors.Is(err, lvm.ErrInUse):
 		return fmt.Errorf("%w: volume %s is in use on this node: %w", errCondition, h, err)
-	}
-	if err != nil && !errors.Is(err, lvm.ErrNotFound) {
+	case err != nil:
 		return err
 	}
 	p.space.freed()
-	return nil
+	return p.removed(ctx, h, active)
+}
+
+// removed makes sure that a volume is gone: a thick origin is passed over. Where
+// there was a device, its end tells; else LVM is asked.
+func (p *persistent) removed(ctx context.Context, h handle, active bool) error {
+	if active {
+		if _, there, err := p.devices.Device(h.device()); err != nil || !there {
+			return err
+		}
+	}
+	_, err := p.get(ctx, h)
+	switch {
+	case errors.Is(err, errNotThere):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("%w: volume %s has thick snapshots, which would go with it: remove them first", errCondition, h)
+	}
 }
 
 // unused refuses a volume that is mounted or bound anywhere. lvm2 would see a
-// mounted one, but not a device node that is only bound.
-func (p *persistent) unused(h handle) error {
+// mounted one, but not a device node that is only bound. active says that there is
+// a device.
+func (p *persistent) unused(h handle) (active bool, err error) {
 	d, there, err := p.devices.Device(h.device())
 	if err != nil || !there {
-		return err
+		return false, err
 	}
 	mounts, err := p.mounts.Mounts()
 	if err != nil {
-		return err
+		return true, err
 	}
 	for _, m := range mounts {
 		if m.Number == d.Number {
-			return fmt.Errorf("%w: volume %s is in use on this node: it is mounted at %s", errCondition, h, m.Target)
+			return true, fmt.Errorf("%w: volume %s is in use on this node: it is mounted at %s", errCondition, h, m.Target)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // capacity is the largest volume of the class that could be made now, in bytes.

@@ -452,3 +452,22 @@ func TestExpandBeyondTheVG(t *testing.T) {
 	_, err := n.node.NodeExpandVolume(t.Context(), &csi.NodeExpandVolumeRequest{VolumeId: "vg0/pvc-a", VolumePath: newClaim("a", 1).target("a"), CapacityRange: &csi.CapacityRange{RequiredBytes: 8, LimitBytes: 4}})
 	requireCode(t, err, codes.OutOfRange, "limit")
 }
+
+// lvremove of an origin would take its thick snapshots with it, whoever made them.
+func TestDeleteOfAVolumeWithThickSnapshotsIsRefused(t *testing.T) {
+	for _, active := range []string{"-ay", "-an"} {
+		t.Run(active, func(t *testing.T) {
+			n := newFakeNode(t)
+			c := newClaim("origin", 64*mib)
+			require.NoError(t, n.create(c))
+			n.lvm("lvcreate", "--yes", "--snapshot", "--name", "rescue", "--size", "16m", c.id)
+			n.lvm("lvchange", active, c.id)
+			requireCode(t, n.delete(c), codes.FailedPrecondition, "thick snapshots")
+			require.Equal(t, []string{c.name, "rescue"}, n.volumes())
+			n.lvm("lvremove", "--yes", "vg0/rescue")
+			require.NoError(t, n.delete(c))
+			require.NoError(t, n.delete(c), "once more")
+			require.Empty(t, n.volumes())
+		})
+	}
+}
