@@ -127,12 +127,15 @@ func requestAttrs(req any) []slog.Attr {
 		attrs = append(attrs, slog.String("volume", r.GetVolumeId()))
 	}
 	if r, ok := req.(*csi.CreateVolumeRequest); ok {
-		attrs = append(attrs, slog.String("name", r.GetName()))
+		attrs = append(attrs, slog.String("name", r.GetName()), slog.String("class", r.GetParameters()[parameterClass]), slog.Int64("bytes", r.GetCapacityRange().GetRequiredBytes()))
 	}
 	if r, ok := req.(interface{ GetVolumeContext() map[string]string }); ok {
 		c := r.GetVolumeContext()
 		if c[keyPodName] != "" {
-			attrs = append(attrs, slog.String("pod", c[keyPodNamespace]+"/"+c[keyPodName]), slog.String("class", c[attributeClass]), slog.String("size", c[attributeSize]))
+			attrs = append(attrs, slog.String("pod", c[keyPodNamespace]+"/"+c[keyPodName]))
+		}
+		if c[keyEphemeral] == "true" {
+			attrs = append(attrs, slog.String("class", c[attributeClass]), slog.String("size", c[attributeSize]))
 		}
 	}
 	if r, ok := req.(interface{ GetTargetPath() string }); ok {
