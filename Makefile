@@ -9,16 +9,21 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # Files behind these build tags are vetted and linted like all others.
-TAGS := reallvm
+TAGS := reallvm,controlplane
 
 TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
 DEMO     := $(GO) run ./e2e/demo
 BENCH    := $(GO) run ./e2e/bench
 
+# The control plane of the simulator is a module of its own. Without cgo, as it is
+# built, so that Kubernetes is compiled once.
+CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
-	check-rules check-generated check-modules fmt test test-differential test-lvm demo bench-publish clean
+	check-rules check-generated check-modules fmt test test-differential test-lvm \
+	controlplane test-control-plane demo bench-publish clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +43,11 @@ check-format:
 
 check-vet:
 	$(GO) vet -tags=$(TAGS) ./...
+	$(CONTROL_PLANE) $(GO) vet ./...
 
 check-lint:
 	$(TOOL) staticcheck -tags=$(TAGS) ./...
+	staticcheck=$$($(TOOL) -n staticcheck) && $(CONTROL_PLANE) $$staticcheck ./...
 
 # Without shellcheck and pyflakes: what is found must not depend on what a
 # machine happens to have.
@@ -61,6 +68,7 @@ check-generated:
 check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd sim/controlplane && $(GO) mod tidy -diff
 
 fmt: ## format all Go files
 	$(TOOL) gofumpt -w .
@@ -74,6 +82,14 @@ test-differential: ## the fake against real lvm2, COMMANDS (500) random steps fr
 
 test-lvm: ## the contract suite and the driver on real lvm2, as root
 	$(TEST_LVM) -timeout 30m
+
+controlplane: ## build the simulator's control plane into ~/.cache/podlv/bin, once
+	@sim/controlplane/build.sh
+
+# The tests of the parts that Kubernetes is not linked into, then the whole.
+test-control-plane: controlplane ## the simulator's control plane: scheduler, controllers, start and end
+	cd sim/controlplane && $(GO) test -race -count=1 -shuffle=on ./supervise
+	$(GO) test -race -count=1 -shuffle=on -v -timeout=10m -tags=controlplane ./sim/kube
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)

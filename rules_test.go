@@ -8,6 +8,7 @@
 package podlv_test
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"os"
@@ -58,7 +59,7 @@ var rules = []rule{
 	},
 	{
 		"programs are started only at the seams",
-		"lvm/exec.go and driver/mount_linux.go are what the fakes replace; a program started elsewhere runs in no test without root",
+		"lvm/exec.go and driver/mount_linux.go are what the fakes replace, and sim/kube/child.go is where the simulator starts its control plane; a program started elsewhere runs in no test without root",
 		checkExec,
 	},
 	{
@@ -98,7 +99,7 @@ var rules = []rule{
 	},
 	{
 		"Kubernetes modules move together",
-		"k8s.io modules of different minor releases do not compile together, and CSI spec 1.13 removed symbols that Kubernetes 1.36 and csi-test use",
+		"k8s.io modules of different minor releases do not compile together, CSI spec 1.13 removed symbols that Kubernetes 1.36 and csi-test use, and the control plane's module must not share a program with ours",
 		checkPins,
 	},
 	{
@@ -125,26 +126,29 @@ func TestHouseRules(t *testing.T) {
 	}
 }
 
-// Two layers that are not the name of a top folder.
+// Three layers that are not the name of a top folder.
 const (
-	testSupport = "test support" // folders whose name ends in "test": lvm/lvmtest, driver/mounttest
-	microVM     = "microVM"      // the harness: it must work for any program, so it knows none of ours
-	microVMDir  = "lvm/lvmtest/microvm"
+	controlPlane = "sim/controlplane"
+	testSupport  = "test support" // folders whose name ends in "test": lvm/lvmtest, driver/mounttest
+	microVM      = "microVM"      // the harness: it must work for any program, so it knows none of ours
+	microVMDir   = "lvm/lvmtest/microvm"
 )
 
 // layers says which of our layers the non-test files of a layer may import.
-// sim/controlplane is a layer that nobody may import: a binary that links the
-// provisioner and Kubernetes' own packages panics at start.
+// sim/controlplane is a module of its own, which nobody may import and which imports
+// nothing else of ours: a binary that links the provisioner and Kubernetes' own
+// packages panics at start.
 var layers = map[string][]string{
-	"cmd":       {"cmd", "driver", "lvm"},
-	"driver":    {"driver", "lvm", "program"},
-	"lvm":       {"lvm", "program"},
-	"program":   {},
-	"fakelvm":   {"fakelvm", "lvm"},
-	"sim":       {"sim", "driver", "lvm", "fakelvm"},
-	"e2e":       {"e2e", microVM},
-	microVM:     {microVM},
-	testSupport: {testSupport, microVM, "lvm", "fakelvm", "driver"},
+	"cmd":        {"cmd", "driver", "lvm"},
+	"driver":     {"driver", "lvm", "program"},
+	"lvm":        {"lvm", "program"},
+	"program":    {},
+	"fakelvm":    {"fakelvm", "lvm"},
+	"sim":        {"sim", "driver", "lvm", "fakelvm"},
+	controlPlane: {controlPlane},
+	"e2e":        {"e2e", microVM},
+	microVM:      {microVM},
+	testSupport:  {testSupport, microVM, "lvm", "fakelvm", "driver"},
 }
 
 // layer returns the layer of a folder.
@@ -152,8 +156,8 @@ func layer(dir string) string {
 	if dir == microVMDir || strings.HasPrefix(dir, microVMDir+"/") {
 		return microVM
 	}
-	if dir == "sim/controlplane" || strings.HasPrefix(dir, "sim/controlplane/") {
-		return "sim/controlplane"
+	if dir == controlPlane || strings.HasPrefix(dir, controlPlane+"/") {
+		return controlPlane
 	}
 	elements := strings.Split(dir, "/")
 	if elements[0] != "cmd" && elements[0] != "e2e" {
@@ -268,7 +272,7 @@ func checkCodes(r *repository) (bad []string) {
 }
 
 func checkExec(r *repository) (bad []string) {
-	seams := []string{"lvm/exec.go", "driver/mount_linux.go"}
+	seams := []string{"lvm/exec.go", "driver/mount_linux.go", "sim/kube/child.go"}
 	for f := range r.sources() {
 		if slices.Contains(seams, f.path) || layer(f.dir) == "program" || slices.Contains([]string{testSupport, microVM, "e2e"}, layer(f.dir)) {
 			continue
@@ -351,11 +355,16 @@ func checkOpenEnds(r *repository) (bad []string) {
 // checkPins looks at the modules that link Kubernetes into something of ours; the
 // programs of e2e/tools are built apart, each with what it was released with.
 func checkPins(r *repository) (bad []string) {
-	require := regexp.MustCompile(`(?m)^(?:require)?\s+(\S+) (v\S+)`)
+	require := regexp.MustCompile(`(?m)^(?:require|replace)?\s+(?:\S+ => )?(\S+) (v\S+)`)
 	release := regexp.MustCompile(`^v[01](\.[1-9]\d*\.\d+)$`) // k8s.io/kubernetes v1.36.3 belongs to k8s.io/api v0.36.3
 	const minor = ".36."
 	first := ""
-	for _, name := range []string{"go.mod", "sim/controlplane/go.mod"} {
+	for _, name := range []string{"go.mod", controlPlane + "/go.mod"} {
+		for _, m := range regexp.MustCompile(`(?m)^.*`+regexp.QuoteMeta(module)+`.*$`).FindAllString(r.files[name], -1) {
+			if !strings.HasPrefix(m, "module ") {
+				bad = append(bad, fmt.Sprintf("%s: %q; our modules know nothing of each other", name, m))
+			}
+		}
 		for _, m := range require.FindAllStringSubmatch(r.files[name], -1) {
 			mod, version := m[1], m[2]
 			if mod == "github.com/container-storage-interface/spec" && version != "v1.12.0" {
@@ -365,11 +374,11 @@ func checkPins(r *repository) (bad []string) {
 			if v == nil || !strings.HasPrefix(mod, "k8s.io/") {
 				continue
 			}
-			if first == "" {
+			if first == "" && strings.HasPrefix(v[1], minor) {
 				first = v[1]
 			}
 			if v[1] != first || !strings.HasPrefix(v[1], minor) {
-				bad = append(bad, fmt.Sprintf("%s: %s %s; all k8s.io modules at one v0%sx (the first is at v0%s)", name, mod, version, minor, first))
+				bad = append(bad, fmt.Sprintf("%s: %s %s; all k8s.io modules at one v0%sx, not at others than v0%s", name, mod, version, minor, cmp.Or(first, minor+"x")))
 			}
 		}
 	}

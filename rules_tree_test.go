@@ -33,7 +33,7 @@ type repository struct {
 type goFile struct {
 	path, dir string
 	test      bool // its name ends in _test.go
-	nested    bool // it belongs to a module of its own (tools, e2e/tools/...)
+	nested    bool // it belongs to a module that only pins programs (tools, e2e/tools/...)
 	fset      *token.FileSet
 	ast       *ast.File
 }
@@ -77,7 +77,7 @@ func load(tree fs.FS) (*repository, error) {
 			return nil, err
 		}
 		for dir := f.dir; dir != "."; dir = path.Dir(dir) {
-			if _, ok := r.files[dir+"/go.mod"]; ok {
+			if _, ok := r.files[dir+"/go.mod"]; ok && dir != controlPlane {
 				f.nested = true
 			}
 		}
@@ -86,7 +86,7 @@ func load(tree fs.FS) (*repository, error) {
 	return r, nil
 }
 
-// sources yields the non-test Go files of our own module: what the rules of the
+// sources yields the non-test Go files of our own modules: what the rules of the
 // layout are about.
 func (r *repository) sources() iter.Seq[*goFile] {
 	return func(yield func(*goFile) bool) {
