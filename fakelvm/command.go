@@ -127,6 +127,11 @@ func (c *command) failed(format string, a ...any) int {
 // misused prints an error and is the status of a command line that makes no sense.
 func (c *command) misused(format string, a ...any) int {
 	c.fail(format, a...)
+	return c.seeHelp()
+}
+
+// seeHelp is the end of what is said of a command line that makes no sense.
+func (c *command) seeHelp() int {
 	c.fail("Run `%s --help' for more information.", c.name)
 	return exitSyntax
 }

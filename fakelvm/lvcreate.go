@@ -107,11 +107,8 @@ func (c *command) creation() (req creation, code int) {
 	if req.kind, code = c.layout(); code != exitOK {
 		return req, code
 	}
-	if c.last("stripes") == "0" {
-		if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
-			c.fail("--extents may not be zero.")
-		}
-		return req, c.misused("--stripes may not be zero.")
+	if code := c.zeros("extents", "size", "stripes", "virtualsize"); code != exitOK {
+		return req, code
 	}
 	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
 		return req, c.misused("Number of stripes (%d) must be between 1 and 128.", n)
@@ -120,14 +117,6 @@ func (c *command) creation() (req creation, code int) {
 		if code := c.checkChunk(); code != exitOK {
 			return req, code
 		}
-	}
-	for _, o := range []string{"size", "virtualsize"} {
-		if n, _, _ := parseSize(c.last(o)); c.has(o) && n == 0 {
-			return req, c.misused("--%s may not be zero.", o)
-		}
-	}
-	if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
-		return req, c.misused("--extents may not be zero.")
 	}
 	if len(c.args2) == 0 { // the VG may stand before the pool
 		vgName, _, found := strings.Cut(c.last("thinpool"), "/")
