@@ -153,8 +153,18 @@ func (c *command) creation() (req creation, code int) {
 		if why, is := reserved(req.name); is {
 			return req, c.misused("%s", why)
 		}
-		if !validName(req.name) {
-			return req, c.misused("Logical volume name %q is invalid.", req.name)
+		if code := c.nameable(req.name); code != exitOK {
+			return req, code
+		}
+	}
+	if c.has("thinpool") {
+		if code := c.nameable(pool); code != exitOK {
+			return req, code
+		}
+	}
+	if strings.Contains(strings.TrimPrefix(c.args2[0], "/dev/"), "/") { // an origin or a pool
+		if code := c.nameable(second); code != exitOK {
+			return req, code
 		}
 	}
 	if n, _ := strconv.Atoi(c.last("stripes")); req.kind == striped && n > 1 && !c.has("stripesize") {

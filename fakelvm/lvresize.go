@@ -19,7 +19,14 @@ func (c *command) lvresize() int {
 	if c.has("size") && c.has("extents") {
 		return c.misused("Please specify either size or extents but not both.")
 	}
-	vgName, name := splitLV(c.args2[0])
+	vgName, name, code := c.lvPath(c.args2[0])
+	if code != exitOK {
+		return code
+	}
+	if !validName(vgName) {
+		c.fail("Volume group name %q has invalid characters.", vgName)
+		return c.failed("Cannot process volume group %s", vgName)
+	}
 	vg, ok := c.vgNamed(vgName)
 	if !ok {
 		return exitFailed
