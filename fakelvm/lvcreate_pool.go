@@ -303,11 +303,11 @@ func (c *command) createSnapshot(req creation) int {
 		c.say("Reducing COW size %s down to maximum usable size %s.", humanSize(req.extents*vg.extent), humanSize(limit*vg.extent))
 		req.extents = limit
 	}
-	switch {
-	case vg.lv(req.name) != nil:
+	if vg.lv(req.name) != nil {
 		return c.failed("Logical Volume %q already exists in volume group %q", req.name, vg.name)
-	case origin.kind == thickSnapshot:
-		return c.failed("Snapshots of snapshots are not supported.")
+	}
+	if what, is := origin.noOrigin(); is {
+		return c.failed("Snapshots of %s are not supported.", what)
 	}
 	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on}, req.extents)
 	if code == exitOK {

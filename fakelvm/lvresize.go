@@ -139,6 +139,9 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 			size = up
 		}
 	}
+	if l.kind == raid1 && size > l.size {
+		c.say("Extending %d mirror images.", len(l.images))
+	}
 	switch {
 	case size == l.size:
 		return c.failed("New size (%d extents) matches existing size (%d extents).", size, l.size)
@@ -164,8 +167,6 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		c.setSize(l, size)
 	case l.kind == raid1:
 		each := size - old
-		n := int64(len(l.images))
-		c.say("Extending %d mirror images.", n)
 		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.shareOfFree()}
 		for _, image := range l.images {
 			pv, end := image.end()
