@@ -219,56 +219,6 @@ func (c *command) pvremove() int {
 	return code
 }
 
-func (c *command) pvchange() int {
-	if len(c.args2) == 0 {
-		return c.noSyntax()
-	}
-	unchanged, code := 0, exitOK
-	for _, vg := range c.h.present() { // it goes through all VGs
-		if !c.whole(vg) {
-			code = exitFailed
-		}
-	}
-	for _, path := range c.args2 {
-		d := c.h.disk(path)
-		if d == nil || d.absent || d.pv == nil {
-			c.say("0 physical volumes changed / 0 physical volumes not changed")
-			return c.failed("Failed to find physical volume %q.", path)
-		}
-		p := d.pv
-		if p.vg == nil && c.has("allocatable") {
-			c.say("0 physical volumes changed / 1 physical volume not changed")
-			c.fail("Allocatability not supported by orphan lvm2 format PV %s", path)
-			return c.failed("Physical volume %s not changed", path)
-		}
-		if p.vg != nil && p.vg.partial() {
-			c.say("0 physical volumes changed / 0 physical volumes not changed")
-			return c.failed("Failed to find physical volume %q.", path)
-		}
-		if p.vg == nil {
-			return c.failed("Can't change tag on Physical Volume %s not in volume group", path)
-		}
-		tags, blocked := p.tags, p.blocked
-		c.onUndo(func() { p.tags, p.blocked = tags, blocked })
-		p.tags = mergeTags(p.tags, c.set["addtag"], c.set["deltag"])
-		if c.has("allocatable") {
-			if p.blocked == (c.last("allocatable") == "n") {
-				c.say("Physical volume %s not changed", path)
-				unchanged++
-				continue
-			}
-			p.blocked = !p.blocked
-		}
-		if !c.commit(p.vg) {
-			return exitFailed
-		}
-		c.say("Physical volume %q changed", path)
-	}
-	plural := func(n int) string { return decimal(int64(n)) + " physical volume" + map[bool]string{true: "s"}[n != 1] }
-	c.say("%s changed / %s not changed", plural(len(c.args2)-unchanged), plural(unchanged))
-	return code
-}
-
 func (c *command) vgextend() int {
 	if len(c.args2) < 2 {
 		return c.noSyntax()
