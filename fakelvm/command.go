@@ -461,6 +461,9 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 			if !named && (!l.visible() || !w.all && !anyTag(w.tags, l.tags) && !anyTag(w.tags, vg.tags)) {
 				continue
 			}
+			if w.all && !named && l.snap != nil && c.has("activate") {
+				continue // it goes with its origin (process_each_lv_in_vg in lvm2's tools/toollib.c)
+			}
 			if sel != nil && !sel.matches(c.h, row{vg: vg, lv: l}) {
 				continue
 			}
