@@ -227,6 +227,7 @@ func (c *command) createThin(req creation) int {
 	}
 	p := pool.pool
 	if code := c.fits(req); code != exitOK {
+		_ = c.h.activate(pool) // LVM has asked it for its use, and leaves it so
 		return code
 	}
 	if p.outOfData {
