@@ -183,16 +183,16 @@ func (c *command) creation() (req creation, code int) {
 		}
 		req.stripe = n
 	}
-	if off := c.last("activate"); (off == "n" || off == "ln" || off == "en") && (c.last("zero") == "y" || c.last("wipesignatures") == "y") && req.kind != thinPool {
-		c.fail("Cannot zero inactive logical volume with option -Zy or -Wy.")
-		return req, exitNothing
-	}
 	vg, ok := c.vgNamed(vgName)
 	if !ok {
 		return req, exitFailed
 	}
 	if !c.whole(vg) {
 		return req, exitFailed
+	}
+	if req.kind != thinPool && c.zeroesInactive() {
+		c.fail("Cannot zero inactive logical volume with option -Zy or -Wy.")
+		return req, exitNothing
 	}
 	req.vg = vg
 	for _, p := range c.args2[1:] {
@@ -207,6 +207,16 @@ func (c *command) creation() (req creation, code int) {
 	}
 	code = c.resolve(&req, second, pool)
 	return req, code
+}
+
+// zeroesInactive tells of options that cannot be had together, one of which lvm2
+// does not think of: wiping of signatures alone, without zeroing.
+func (c *command) zeroesInactive() bool {
+	switch c.last("activate") {
+	case "n", "ln", "en":
+		return c.last("zero") == "y" || c.last("wipesignatures") == "y" && c.last("zero") != "n"
+	}
+	return false
 }
 
 // resolve finds the origin or pool in the VG and fixes the size.
