@@ -19,16 +19,9 @@ func (c *command) vgcreate() int {
 		}
 		return c.misused("New volume group name %q is invalid.", name)
 	}
-	for _, vg := range c.h.namedVGs(name) {
-		for _, l := range vg.lvs {
-			if c.h.lvAt("/dev/"+name+"/"+l.name) != nil {
-				c.err.Reset() // lvm looks at /dev before it reads VGs
-				return c.misused("/dev/%s: already exists in filesystem", name)
-			}
-		}
-	}
-	if len(c.h.namedVGs(name)) > 0 {
-		return c.failed("A volume group called %s already exists.", name)
+	if c.h.hasFolder(name) {
+		c.err.Reset() // lvm looks at /dev before it reads VGs
+		return c.misused("/dev/%s: already exists in filesystem", name)
 	}
 	extent := int64(defaultExtent)
 	if c.has("physicalextentsize") {
@@ -39,6 +32,9 @@ func (c *command) vgcreate() int {
 		if extent < 1024 || extent&(extent-1) != 0 && extent%(128<<10) != 0 {
 			return c.misused("Physical extent size must be power of 2 or multiple of 128 KiB.")
 		}
+	}
+	if len(c.h.namedVGs(name)) > 0 {
+		return c.failed("A volume group called %s already exists.", name)
 	}
 	vg := &volumeGroup{name: name, uuid: c.h.newUUID(), extent: extent, systemID: c.last("systemid"), noAuto: c.last("setautoactivation") == "n"}
 	vg.tags = mergeTags(nil, c.set["addtag"], nil)
