@@ -380,16 +380,11 @@ func (c *command) vgremove() int {
 	}
 	vgs, code := c.vgTargets()
 	for _, vg := range vgs {
-		gone := 0
-		for _, p := range vg.pvs {
-			if p.gone() {
-				gone++
+		forced := c.has("yes") || c.has("force")
+		if len(vg.lvs) > 0 {
+			if gone := vg.gonePVs(); gone > 0 && !forced {
+				c.fail("WARNING: %d physical volumes are currently missing from the system.", gone)
 			}
-		}
-		if gone > 0 {
-			c.fail("WARNING: %d physical volumes are currently missing from the system.", gone)
-		}
-		if n := len(vg.lvs); n > 0 {
 			visible := 0
 			for _, l := range vg.lvs {
 				if l.visible() {
@@ -406,6 +401,11 @@ func (c *command) vgremove() int {
 			code = exitFailed
 			continue
 		}
+		if vg.partial() && !forced {
+			c.fail("Volume group %q not found, is inconsistent or has PVs missing.", vg.name)
+			code = c.failed("Consider vgreduce --removemissing if metadata is inconsistent.")
+			continue
+		}
 		c.s.at(BeforeCommit)
 		c.leave(slices.Clone(vg.pvs))
 		c.h.vgs = slices.DeleteFunc(c.h.vgs, func(x *volumeGroup) bool { return x == vg })
@@ -413,6 +413,17 @@ func (c *command) vgremove() int {
 		c.s.at(AfterCommit)
 	}
 	return code
+}
+
+// gonePVs is how many of the VG's PVs cannot be used.
+func (v *volumeGroup) gonePVs() int {
+	n := 0
+	for _, p := range v.pvs {
+		if p.gone() {
+			n++
+		}
+	}
+	return n
 }
 
 // vgTargets is the VGs that the arguments and the selection mean.
