@@ -23,9 +23,10 @@ type command struct {
 	undo     []func()
 	settle   func() // what a commit makes true beside the metadata
 	going    *removal
-	extra    int64                 // commits that LVM needs beside the one that the fake makes
-	missing  []string              // LVs that were named and are not there
-	shown    map[*volumeGroup]bool // the VGs whose missing PVs were complained of
+	extra    int64                  // commits that LVM needs beside the one that the fake makes
+	writes   map[*volumeGroup]int64 // how often the command wrote each VG's text
+	missing  []string               // LVs that were named and are not there
+	shown    map[*volumeGroup]bool  // the VGs whose missing PVs were complained of
 }
 
 // run parses and runs the command and returns its exit status.
@@ -211,7 +212,7 @@ func (c *command) commit(vg *volumeGroup) bool {
 	c.s.at(BeforeCommit)
 	vg.seqno++
 	at := c.h.now().Unix()
-	description := c.description()
+	description := c.description(c.writes[vg] + 1 + c.extra)
 	description = description[:min(len(description), maxDescription)]
 	size := vg.metadataSize(c.h, description, at)
 	for _, p := range vg.pvs {
@@ -243,6 +244,10 @@ func (c *command) commit(vg *volumeGroup) bool {
 		p.textSize = size
 	}
 	vg.textSize, vg.description, vg.written = size, description, at
+	if c.writes == nil {
+		c.writes = map[*volumeGroup]int64{}
+	}
+	c.writes[vg] += 1 + c.extra
 	vg.seqno += c.extra
 	c.extra = 0
 	for _, p := range vg.pvs {
@@ -259,9 +264,9 @@ func (c *command) commit(vg *volumeGroup) bool {
 	return true
 }
 
-// description is what LVM notes of the command in the metadata; its buffer is 2048
-// bytes.
-func (c *command) description() string {
+// description is what LVM notes of the command in the metadata, and which of its
+// writes of the VG it is; its buffer is 2048 bytes.
+func (c *command) description(write int64) string {
 	words := make([]string, 0, len(c.args))
 	for _, a := range c.args {
 		if strings.Contains(a, " ") {
@@ -270,8 +275,8 @@ func (c *command) description() string {
 		words = append(words, a)
 	}
 	s := "Write from " + strings.Join(words, " ") + "."
-	if c.extra > 0 {
-		s = fmt.Sprintf("Write[%d]", c.extra+1) + strings.TrimPrefix(s, "Write")
+	if write > 1 {
+		s = fmt.Sprintf("Write[%d]", write) + strings.TrimPrefix(s, "Write")
 	}
 	return s[:min(len(s), 2047)]
 }
