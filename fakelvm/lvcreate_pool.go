@@ -144,7 +144,6 @@ func (c *command) createPool(req creation) int {
 		}
 	}
 	var lvs []*logicalVolume
-	spareSize := vg.spareSize()
 	if code := c.growSpare(req, spare, meta, &lvs); code != exitOK {
 		return code
 	}
@@ -153,7 +152,7 @@ func (c *command) createPool(req creation) int {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
 	if code != exitOK {
-		made := vg.spareSize() != spareSize
+		made := spare == nil && vg.spareSize() > 0
 		c.rollback()
 		if made { // LVM commits the spare first, and its removal then
 			vg.seqno += 2
@@ -169,7 +168,7 @@ func (c *command) createPool(req creation) int {
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
 	c.extra = 1
-	if vg.spareSize() != spareSize { // the spare is a commit of its own
+	if spare == nil && vg.spareSize() > 0 { // a new spare is a commit of its own
 		c.extra = 2
 	}
 	return c.place(append(lvs, l, md, data), l, false)
