@@ -440,7 +440,7 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 			continue
 		}
 		w := want(vg)
-		if lvName == "" {
+		if lvName == "" && !strings.HasSuffix(a, "/") { // a slash without a name is an LV without one
 			w.all = true
 			continue
 		}
@@ -481,7 +481,6 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 
 // missingLVs complains of the LVs that were named and are not there.
 func (c *command) missingLVs(code int) int {
-	slices.Sort(c.missing)
 	for _, m := range slices.Compact(c.missing) {
 		c.fail("Failed to find logical volume %q", m)
 		code = exitFailed
