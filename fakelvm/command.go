@@ -23,9 +23,10 @@ type command struct {
 	undo     []func()
 	settle   func() // what a commit makes true beside the metadata
 	going    *removal
-	extra    int64                 // commits that LVM needs beside the one that the fake makes
-	missing  []string              // LVs that were named and are not there
-	shown    map[*volumeGroup]bool // the VGs whose missing PVs were complained of
+	extra    int64                  // commits that LVM needs beside the one that the fake makes
+	writes   map[*volumeGroup]int64 // how often the command wrote each VG's text
+	missing  []string               // LVs that were named and are not there
+	shown    map[*volumeGroup]bool  // the VGs whose missing PVs were complained of
 }
 
 // run parses and runs the command and returns its exit status.
@@ -127,6 +128,11 @@ func (c *command) failed(format string, a ...any) int {
 // misused prints an error and is the status of a command line that makes no sense.
 func (c *command) misused(format string, a ...any) int {
 	c.fail(format, a...)
+	return c.seeHelp()
+}
+
+// seeHelp is the end of what is said of a command line that makes no sense.
+func (c *command) seeHelp() int {
 	c.fail("Run `%s --help' for more information.", c.name)
 	return exitSyntax
 }
@@ -206,7 +212,7 @@ func (c *command) commit(vg *volumeGroup) bool {
 	c.s.at(BeforeCommit)
 	vg.seqno++
 	at := c.h.now().Unix()
-	description := c.description()
+	description := c.description(c.writes[vg] + 1 + c.extra)
 	description = description[:min(len(description), maxDescription)]
 	size := vg.metadataSize(c.h, description, at)
 	for _, p := range vg.pvs {
@@ -238,6 +244,10 @@ func (c *command) commit(vg *volumeGroup) bool {
 		p.textSize = size
 	}
 	vg.textSize, vg.description, vg.written = size, description, at
+	if c.writes == nil {
+		c.writes = map[*volumeGroup]int64{}
+	}
+	c.writes[vg] += 1 + c.extra
 	vg.seqno += c.extra
 	c.extra = 0
 	for _, p := range vg.pvs {
@@ -254,9 +264,9 @@ func (c *command) commit(vg *volumeGroup) bool {
 	return true
 }
 
-// description is what LVM notes of the command in the metadata; its buffer is 2048
-// bytes.
-func (c *command) description() string {
+// description is what LVM notes of the command in the metadata, and which of its
+// writes of the VG it is; its buffer is 2048 bytes.
+func (c *command) description(write int64) string {
 	words := make([]string, 0, len(c.args))
 	for _, a := range c.args {
 		if strings.Contains(a, " ") {
@@ -265,8 +275,8 @@ func (c *command) description() string {
 		words = append(words, a)
 	}
 	s := "Write from " + strings.Join(words, " ") + "."
-	if c.extra > 0 {
-		s = fmt.Sprintf("Write[%d]", c.extra+1) + strings.TrimPrefix(s, "Write")
+	if write > 1 {
+		s = fmt.Sprintf("Write[%d]", write) + strings.TrimPrefix(s, "Write")
 	}
 	return s[:min(len(s), 2047)]
 }
@@ -430,7 +440,7 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 			continue
 		}
 		w := want(vg)
-		if lvName == "" {
+		if lvName == "" && !strings.HasSuffix(a, "/") { // a slash without a name is an LV without one
 			w.all = true
 			continue
 		}
@@ -456,6 +466,9 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 			if !named && (!l.visible() || !w.all && !anyTag(w.tags, l.tags) && !anyTag(w.tags, vg.tags)) {
 				continue
 			}
+			if w.all && !named && l.snap != nil && c.has("activate") {
+				continue // it goes with its origin (process_each_lv_in_vg in lvm2's tools/toollib.c)
+			}
 			if sel != nil && !sel.matches(c.h, row{vg: vg, lv: l}) {
 				continue
 			}
@@ -468,7 +481,6 @@ func (c *command) targets(args []string, selection string, selected bool) (lvs [
 
 // missingLVs complains of the LVs that were named and are not there.
 func (c *command) missingLVs(code int) int {
-	slices.Sort(c.missing)
 	for _, m := range slices.Compact(c.missing) {
 		c.fail("Failed to find logical volume %q", m)
 		code = exitFailed

@@ -54,6 +54,19 @@ func (h *Host) lvAt(path string) *logicalVolume {
 	return nil
 }
 
+// hasFolder tells whether there is a folder /dev/VG: it holds the active LVs that
+// users see, among them a pool as long as it has had no volume.
+func (h *Host) hasFolder(vg string) bool {
+	for _, v := range h.namedVGs(vg) {
+		for _, l := range v.lvs {
+			if l.active && l.visible() && (l.pool == nil || l.pool.transaction == 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (b blockDevice) size() int64 {
 	switch {
 	case b.disk != nil:

@@ -5,6 +5,7 @@ package fakelvm
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -191,7 +192,19 @@ func (l *logicalVolume) role() []string {
 	if l.snap != nil {
 		role = append(role, "snapshot", "thicksnapshot")
 	}
-	return role
+	return unique(role)
+}
+
+// unique drops what a list of roles has already (str_list_add in lvm2's
+// lib/datastruct/str_list.c).
+func unique(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func origins(what string, n int) []string {

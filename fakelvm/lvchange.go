@@ -2,10 +2,7 @@
 
 package fakelvm
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // lvchange changes properties or the activation of LVs, one commit each for the
 // former.
@@ -196,48 +193,4 @@ func (c *command) rename(l *logicalVolume, to string) {
 	}
 	move(from, to)
 	c.onUndo(func() { move(to, from) })
-}
-
-// lvresize serves lvextend, lvreduce and lvresize.
-func (c *command) lvresize() int {
-	if !c.has("size") && !c.has("extents") {
-		return c.noSyntax()
-	}
-	if c.has("size") && c.has("extents") {
-		return c.misused("Please specify either size or extents but not both.")
-	}
-	if len(c.args2) == 0 {
-		return c.usage(c.name+" -L|--size [+]Size[m|UNIT] LV", map[string]string{"lvextend": "Extend an LV by a specified size."}[c.name])
-	}
-	vgName, name := splitLV(c.args2[0])
-	vg, ok := c.vgNamed(vgName)
-	if !ok {
-		return exitFailed
-	}
-	if !c.whole(vg) {
-		return exitFailed
-	}
-	l := vg.lv(name)
-	if l == nil {
-		return c.failed("Logical volume %s not found in volume group %s.", name, vg.name)
-	}
-	if l.kind == raidImage || l.kind == raidMeta {
-		return c.failed("Cannot resize a RAID %s directly", map[kind]string{raidImage: "image", raidMeta: "metadata area"}[l.kind])
-	}
-	if !l.visible() {
-		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
-	}
-	var on []*physicalVolume
-	for _, p := range c.args2[1:] {
-		i := slices.IndexFunc(vg.pvs, func(x *physicalVolume) bool { return x.disk.path == p })
-		if i < 0 {
-			return c.failed("Physical Volume %q not found in Volume Group %q.", p, vg.name)
-		}
-		on = append(on, vg.pvs[i])
-	}
-	size, code := c.newSize(l)
-	if code != exitOK {
-		return code
-	}
-	return c.resizeTo(l, size, on)
 }

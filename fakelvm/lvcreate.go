@@ -107,11 +107,8 @@ func (c *command) creation() (req creation, code int) {
 	if req.kind, code = c.layout(); code != exitOK {
 		return req, code
 	}
-	if c.last("stripes") == "0" {
-		if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
-			c.fail("--extents may not be zero.")
-		}
-		return req, c.misused("--stripes may not be zero.")
+	if code := c.zeros("extents", "size", "stripes", "virtualsize"); code != exitOK {
+		return req, code
 	}
 	if n, err := strconv.Atoi(c.last("stripes")); req.kind == striped && (err != nil && c.has("stripes") || n > 128) {
 		return req, c.misused("Number of stripes (%d) must be between 1 and 128.", n)
@@ -120,14 +117,6 @@ func (c *command) creation() (req creation, code int) {
 		if code := c.checkChunk(); code != exitOK {
 			return req, code
 		}
-	}
-	for _, o := range []string{"size", "virtualsize"} {
-		if n, _, _ := parseSize(c.last(o)); c.has(o) && n == 0 {
-			return req, c.misused("--%s may not be zero.", o)
-		}
-	}
-	if n, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of == "" && n == 0 {
-		return req, c.misused("--extents may not be zero.")
 	}
 	if len(c.args2) == 0 { // the VG may stand before the pool
 		vgName, _, found := strings.Cut(c.last("thinpool"), "/")
@@ -164,8 +153,18 @@ func (c *command) creation() (req creation, code int) {
 		if why, is := reserved(req.name); is {
 			return req, c.misused("%s", why)
 		}
-		if !validName(req.name) {
-			return req, c.misused("Logical volume name %q is invalid.", req.name)
+		if code := c.nameable(req.name); code != exitOK {
+			return req, code
+		}
+	}
+	if c.has("thinpool") {
+		if code := c.nameable(pool); code != exitOK {
+			return req, code
+		}
+	}
+	if strings.Contains(strings.TrimPrefix(c.args2[0], "/dev/"), "/") { // an origin or a pool
+		if code := c.nameable(second); code != exitOK {
+			return req, code
 		}
 	}
 	if n, _ := strconv.Atoi(c.last("stripes")); req.kind == striped && n > 1 && !c.has("stripesize") {
@@ -184,16 +183,16 @@ func (c *command) creation() (req creation, code int) {
 		}
 		req.stripe = n
 	}
-	if off := c.last("activate"); (off == "n" || off == "ln" || off == "en") && (c.last("zero") == "y" || c.last("wipesignatures") == "y") && req.kind != thinPool {
-		c.fail("Cannot zero inactive logical volume with option -Zy or -Wy.")
-		return req, exitNothing
-	}
 	vg, ok := c.vgNamed(vgName)
 	if !ok {
 		return req, exitFailed
 	}
 	if !c.whole(vg) {
 		return req, exitFailed
+	}
+	if req.kind != thinPool && c.zeroesInactive() {
+		c.fail("Cannot zero inactive logical volume with option -Zy or -Wy.")
+		return req, exitNothing
 	}
 	req.vg = vg
 	for _, p := range c.args2[1:] {
@@ -208,6 +207,16 @@ func (c *command) creation() (req creation, code int) {
 	}
 	code = c.resolve(&req, second, pool)
 	return req, code
+}
+
+// zeroesInactive tells of options that cannot be had together, one of which lvm2
+// does not think of: wiping of signatures alone, without zeroing.
+func (c *command) zeroesInactive() bool {
+	switch c.last("activate") {
+	case "n", "ln", "en":
+		return c.last("zero") == "y" || c.last("wipesignatures") == "y" && c.last("zero") != "n"
+	}
+	return false
 }
 
 // resolve finds the origin or pool in the VG and fixes the size.

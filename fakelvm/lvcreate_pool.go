@@ -144,7 +144,6 @@ func (c *command) createPool(req creation) int {
 		}
 	}
 	var lvs []*logicalVolume
-	spareSize := vg.spareSize()
 	if code := c.growSpare(req, spare, meta, &lvs); code != exitOK {
 		return code
 	}
@@ -153,7 +152,7 @@ func (c *command) createPool(req creation) int {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
 	if code != exitOK {
-		made := vg.spareSize() != spareSize
+		made := spare == nil && vg.spareSize() > 0
 		c.rollback()
 		if made { // LVM commits the spare first, and its removal then
 			vg.seqno += 2
@@ -169,7 +168,7 @@ func (c *command) createPool(req creation) int {
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
 	c.extra = 1
-	if vg.spareSize() != spareSize { // the spare is a commit of its own
+	if spare == nil && vg.spareSize() > 0 { // a new spare is a commit of its own
 		c.extra = 2
 	}
 	return c.place(append(lvs, l, md, data), l, false)
@@ -227,6 +226,7 @@ func (c *command) createThin(req creation) int {
 	}
 	p := pool.pool
 	if code := c.fits(req); code != exitOK {
+		_ = c.h.activate(pool) // LVM has asked it for its use, and leaves it so
 		return code
 	}
 	if p.outOfData {
@@ -303,11 +303,11 @@ func (c *command) createSnapshot(req creation) int {
 		c.say("Reducing COW size %s down to maximum usable size %s.", humanSize(req.extents*vg.extent), humanSize(limit*vg.extent))
 		req.extents = limit
 	}
-	switch {
-	case vg.lv(req.name) != nil:
+	if vg.lv(req.name) != nil {
 		return c.failed("Logical Volume %q already exists in volume group %q", req.name, vg.name)
-	case origin.kind == thickSnapshot:
-		return c.failed("Snapshots of snapshots are not supported.")
+	}
+	if what, is := origin.noOrigin(); is {
+		return c.failed("Snapshots of %s are not supported.", what)
 	}
 	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on}, req.extents)
 	if code == exitOK {

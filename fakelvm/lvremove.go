@@ -10,6 +10,33 @@ import "slices"
 type removal struct {
 	after []func()
 	names []string
+	gone  []*logicalVolume // in the order in which they go
+}
+
+// commits is how many LVM needs (lv_remove_single in lvm2's lib/metadata/lv_manip.c):
+// two for a thin volume, whose pool is told of it, one to part a thick snapshot from
+// its origin, and one in the end for all that is not committed with the former.
+func (r *removal) commits() int64 {
+	n, pending := int64(0), false
+	for _, l := range r.gone {
+		switch {
+		case l.leavesPool():
+			n, pending = n+2, false
+		case l.snap != nil:
+			n, pending = n+1, true
+		default:
+			pending = true
+		}
+	}
+	if pending {
+		n++
+	}
+	return n
+}
+
+// leavesPool tells of a thin volume that is being removed whether its pool stays.
+func (l *logicalVolume) leavesPool() bool {
+	return l.thin != nil && l.vg.lv(l.thin.pool.name) == l.thin.pool
 }
 
 // lvremove removes LVs, VG by VG.
@@ -44,6 +71,12 @@ func (c *command) removeAll(vg *volumeGroup, lvs []*logicalVolume) bool {
 		c.rollback()
 		return false
 	}
+	c.extra = max(0, c.going.commits()-1)
+	for _, l := range c.going.gone {
+		if l.leavesPool() {
+			c.nextTransaction(l.thin.pool)
+		}
+	}
 	c.settle = func() {
 		for _, f := range c.going.after {
 			f()
@@ -56,6 +89,16 @@ func (c *command) removeAll(vg *volumeGroup, lvs []*logicalVolume) bool {
 		c.say("Logical volume %q successfully removed.", name)
 	}
 	return true
+}
+
+// nextTransaction counts a pool's transaction.
+func (c *command) nextTransaction(pool *logicalVolume) {
+	count := func(by int64) {
+		pool.pool.transaction += by
+		pool.touch()
+	}
+	count(1)
+	c.onUndo(func() { count(-1) })
 }
 
 // remove removes an LV and all that cannot be without it.
@@ -164,25 +207,16 @@ func (c *command) removeOne(l *logicalVolume) bool {
 	if l.visible() {
 		c.going.names = append(c.going.names, l.name)
 	}
+	c.going.gone = append(c.going.gone, l)
 	switch {
 	case l.thin != nil:
-		pool := l.thin.pool
-		pool.touch()
-		c.going.after = append(c.going.after, func() {
-			l.thin.leave()
-			if vg.lv(pool.name) == pool {
-				pool.pool.transaction++
-				pool.touch()
-				vg.seqno++
-			}
-		})
+		c.going.after = append(c.going.after, l.thin.leave)
 	case l.snap != nil:
 		c.going.after = append(c.going.after, func() {
 			if snapshotOnly {
 				c.h.lower(l)
 			}
 			l.snap.leave(l)
-			vg.seqno++
 		})
 	}
 	return true

@@ -2,6 +2,63 @@
 
 package fakelvm
 
+import "slices"
+
+// lvresize serves lvextend, lvreduce and lvresize. As in lvm2's tools/lvresize.c
+// the command line alone is looked at first, then the VG, then the LV.
+func (c *command) lvresize() int {
+	if !c.has("size") && !c.has("extents") {
+		return c.noSyntax()
+	}
+	if len(c.args2) == 0 {
+		return c.usage(c.name+" -L|--size [+]Size[m|UNIT] LV", map[string]string{"lvextend": "Extend an LV by a specified size."}[c.name])
+	}
+	if code := c.zeros("extents", "size"); code != exitOK {
+		return code
+	}
+	if c.has("size") && c.has("extents") {
+		return c.misused("Please specify either size or extents but not both.")
+	}
+	vgName, name, code := c.lvPath(c.args2[0])
+	if code != exitOK {
+		return code
+	}
+	if !validName(vgName) {
+		c.fail("Volume group name %q has invalid characters.", vgName)
+		return c.failed("Cannot process volume group %s", vgName)
+	}
+	vg, ok := c.vgNamed(vgName)
+	if !ok {
+		return exitFailed
+	}
+	if !c.whole(vg) {
+		return exitFailed
+	}
+	l := vg.lv(name)
+	if l == nil {
+		return c.failed("Logical volume %s not found in volume group %s.", name, vg.name)
+	}
+	if l.kind == raidImage || l.kind == raidMeta {
+		return c.failed("Cannot resize a RAID %s directly", map[kind]string{raidImage: "image", raidMeta: "metadata area"}[l.kind])
+	}
+	if !l.visible() {
+		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
+	}
+	var on []*physicalVolume
+	for _, p := range c.args2[1:] {
+		i := slices.IndexFunc(vg.pvs, func(x *physicalVolume) bool { return x.disk.path == p })
+		if i < 0 {
+			return c.failed("Physical Volume %q not found in Volume Group %q.", p, vg.name)
+		}
+		on = append(on, vg.pvs[i])
+	}
+	size, code := c.newSize(l)
+	if code != exitOK {
+		return code
+	}
+	return c.resizeTo(l, size, on)
+}
+
 // newSize is the size in extents that --size or --extents asks for.
 func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	vg := l.vg
@@ -9,9 +66,6 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	var sign byte
 	if c.has("size") {
 		n, sign, _ = parseSize(c.last("size"))
-		if n == 0 {
-			return 0, c.misused("--size may not be zero.")
-		}
 		if n%vg.extent != 0 {
 			n = roundUp(n, vg.extent)
 			c.say("Rounding size to boundary between physical extents: %s.", humanSize(n))
@@ -20,9 +74,6 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	} else {
 		var of string
 		n, sign, of, _ = parseExtents(c.last("extents"))
-		if n == 0 && sign != 0 {
-			return 0, c.misused("--extents may not be zero.")
-		}
 		total, free := vg.extents()
 		switch of {
 		case "":
@@ -88,6 +139,9 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 			size = up
 		}
 	}
+	if l.kind == raid1 && size > l.size {
+		c.say("Extending %d mirror images.", len(l.images))
+	}
 	switch {
 	case size == l.size:
 		return c.failed("New size (%d extents) matches existing size (%d extents).", size, l.size)
@@ -113,8 +167,6 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		c.setSize(l, size)
 	case l.kind == raid1:
 		each := size - old
-		n := int64(len(l.images))
-		c.say("Extending %d mirror images.", n)
 		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.shareOfFree()}
 		for _, image := range l.images {
 			pv, end := image.end()

@@ -346,9 +346,9 @@ func (v *volumeGroup) textHead() string {
 		writeTags(&b, p.tags)
 		fmt.Fprintf(&b, "dev_size = %d\npe_start = %d\npe_count = %d\n}\n", p.disk.size/sectorSize, p.start/sectorSize, p.extents)
 	}
-	b.WriteString("}\n")
+	b.WriteString("}\n\n")
 	if len(v.lvs) > 0 {
-		b.WriteString("\nlogical_volumes {\n")
+		b.WriteString("logical_volumes {\n")
 	}
 	return b.String()
 }
@@ -388,9 +388,9 @@ func (l *logicalVolume) metadata(snapshots int) string {
 		flags = `"ERROR_WHEN_FULL"`
 	}
 	l.writeHead(&b, l.name, l.uuid, status, flags, l.tags)
-	fmt.Fprintf(&b, "segment_count = %d\n", max(1, len(l.segs)))
+	fmt.Fprintf(&b, "segment_count = %d\n\n", max(1, len(l.segs)))
 	for i, s := range l.segs {
-		fmt.Fprintf(&b, "\nsegment%d {\nstart_extent = %d\nextent_count = %d\n\n", i+1, s.start, s.count)
+		fmt.Fprintf(&b, "segment%d {\nstart_extent = %d\nextent_count = %d\n\n", i+1, s.start, s.count)
 		l.writeSegment(&b, s)
 		b.WriteString("}\n")
 	}

@@ -35,6 +35,31 @@ func validName(name string) bool {
 	return true
 }
 
+// nameable refuses what cannot be the name of an LV.
+func (c *command) nameable(name string) (code int) {
+	if validName(name) {
+		return exitOK
+	}
+	return c.misused("Logical volume name %q is invalid.", name)
+}
+
+// lvPath splits the path of an LV, from the command line alone
+// (validate_lvname_param in lvm2's tools/toollib.c).
+func (c *command) lvPath(path string) (vg, lv string, code int) {
+	within := strings.TrimPrefix(path, "/dev/")
+	if !strings.Contains(path, "/") {
+		if code := c.nameable(path); code != exitOK {
+			return "", "", code
+		}
+		return "", "", c.misused("Please specify a logical volume path.")
+	}
+	if strings.Count(within, "/") != 1 {
+		return "", "", c.misused("%q: Invalid path for Logical Volume.", path)
+	}
+	vg, lv, _ = strings.Cut(within, "/")
+	return vg, lv, c.nameable(lv)
+}
+
 // reserved tells why LVM refuses a name for an LV of the user's.
 func reserved(name string) (why string, is bool) {
 	for _, s := range reservedStarts {

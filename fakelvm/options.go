@@ -285,6 +285,33 @@ func (c *command) unmodelled(what string) int {
 	return exitUnmodelled
 }
 
+// zeros refuses each of these options that is 0, be it with a sign or a share of
+// something (arg_from_list_is_zero in lvm2's tools/toollib.c).
+func (c *command) zeros(names ...string) (code int) {
+	for _, name := range names {
+		if !c.has(name) {
+			continue
+		}
+		var n int64
+		switch name {
+		case "extents":
+			n, _, _, _ = parseExtents(c.last(name))
+		case "stripes":
+			n, _ = strconv.ParseInt(c.last(name), 10, 64)
+		default:
+			n, _, _ = parseSize(c.last(name))
+		}
+		if n == 0 {
+			c.fail("--%s may not be zero.", name)
+			code = exitSyntax
+		}
+	}
+	if code != exitOK {
+		c.seeHelp()
+	}
+	return code
+}
+
 // validTag is the rule that lvm2 2.03.16 was seen to have. Its manual speaks of
 // 1024 characters at most; 5000 were accepted.
 func validTag(tag string) bool {

@@ -359,7 +359,7 @@ func (c *command) rows(depth string) (rows []row, code int) {
 			order = append(order, vg)
 			args[vg] = []string{}
 		}
-		if lvName == "" {
+		if lvName == "" && !strings.HasSuffix(a, "/") {
 			whole[vg] = true
 		} else if vg.lv(lvName) == nil {
 			c.fail("Failed to find logical volume %q", vg.name+"/"+lvName)

@@ -32,6 +32,20 @@ func maxCOW(origin, extent int64) int64 {
 	return roundUp((1+n/snapPerArea+1+n)*snapChunk, extent)
 }
 
+// noOrigin tells what kind of LV it is when it can have no thick snapshots
+// (validate_snapshot_origin in lvm2's lib/metadata/snapshot_manip.c).
+func (l *logicalVolume) noOrigin() (what string, is bool) {
+	switch {
+	case l.snap != nil:
+		return "snapshots", true
+	case !l.visible():
+		return "hidden volumes", true
+	case l.kind == thinPool:
+		return "thin pool type volumes", true
+	}
+	return "", false
+}
+
 // take keeps room for one more chunk; the snapshot is lost when there is none.
 func (s *snapState) take(l *logicalVolume, chunk int64) (int64, bool) {
 	if (s.usedChunks()+1)*snapChunk > l.bytes() {

@@ -4,6 +4,7 @@ package fakelvm_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/podlv/podlv/fakelvm"
 	"github.com/podlv/podlv/lvm"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -49,7 +51,7 @@ func replay(t *testing.T, file string) {
 		line := lines[i]
 		i++
 		if step, ok := strings.CutPrefix(line, "> "); ok {
-			require.NoError(t, m.do(step), "line %d: %s", i, line)
+			assert.NoError(t, m.do(step), "line %d: %s", i, line)
 			if i < len(lines) && lines[i] == "failed" { // a write that was cut short
 				i++
 			}
@@ -177,8 +179,28 @@ func (m *machine) do(step string) error {
 		return m.h.ReturnDisk(f[1])
 	case "write":
 		return m.write(f[1], f[2], f[3])
+	case "textsize":
+		return m.textSize(f[1], f[2])
 	}
 	return fmt.Errorf("unknown step %q", step)
+}
+
+// textSize compares the length of a PV's metadata text, as its metadata area's
+// header has it, with the real one. The real machine was named like a new Host.
+func (m *machine) textSize(disk, want string) error {
+	d, err := m.h.Open(disk)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	size := make([]byte, 8)
+	if _, err := d.ReadAt(size, 4096+48); err != nil {
+		return err
+	}
+	if got := fmt.Sprint(binary.LittleEndian.Uint64(size)); got != want {
+		return fmt.Errorf("the metadata text on %s has %s bytes, not %s", disk, got, want)
+	}
+	return nil
 }
 
 // write writes random bytes in requests of 64 KiB and ends at the first error, as

@@ -19,16 +19,9 @@ func (c *command) vgcreate() int {
 		}
 		return c.misused("New volume group name %q is invalid.", name)
 	}
-	for _, vg := range c.h.namedVGs(name) {
-		for _, l := range vg.lvs {
-			if c.h.lvAt("/dev/"+name+"/"+l.name) != nil {
-				c.err.Reset() // lvm looks at /dev before it reads VGs
-				return c.misused("/dev/%s: already exists in filesystem", name)
-			}
-		}
-	}
-	if len(c.h.namedVGs(name)) > 0 {
-		return c.failed("A volume group called %s already exists.", name)
+	if c.h.hasFolder(name) {
+		c.err.Reset() // lvm looks at /dev before it reads VGs
+		return c.misused("/dev/%s: already exists in filesystem", name)
 	}
 	extent := int64(defaultExtent)
 	if c.has("physicalextentsize") {
@@ -39,6 +32,9 @@ func (c *command) vgcreate() int {
 		if extent < 1024 || extent&(extent-1) != 0 && extent%(128<<10) != 0 {
 			return c.misused("Physical extent size must be power of 2 or multiple of 128 KiB.")
 		}
+	}
+	if len(c.h.namedVGs(name)) > 0 {
+		return c.failed("A volume group called %s already exists.", name)
 	}
 	vg := &volumeGroup{name: name, uuid: c.h.newUUID(), extent: extent, systemID: c.last("systemid"), noAuto: c.last("setautoactivation") == "n"}
 	vg.tags = mergeTags(nil, c.set["addtag"], nil)
@@ -219,56 +215,6 @@ func (c *command) pvremove() int {
 	return code
 }
 
-func (c *command) pvchange() int {
-	if len(c.args2) == 0 {
-		return c.noSyntax()
-	}
-	unchanged, code := 0, exitOK
-	for _, vg := range c.h.present() { // it goes through all VGs
-		if !c.whole(vg) {
-			code = exitFailed
-		}
-	}
-	for _, path := range c.args2 {
-		d := c.h.disk(path)
-		if d == nil || d.absent || d.pv == nil {
-			c.say("0 physical volumes changed / 0 physical volumes not changed")
-			return c.failed("Failed to find physical volume %q.", path)
-		}
-		p := d.pv
-		if p.vg == nil && c.has("allocatable") {
-			c.say("0 physical volumes changed / 1 physical volume not changed")
-			c.fail("Allocatability not supported by orphan lvm2 format PV %s", path)
-			return c.failed("Physical volume %s not changed", path)
-		}
-		if p.vg != nil && p.vg.partial() {
-			c.say("0 physical volumes changed / 0 physical volumes not changed")
-			return c.failed("Failed to find physical volume %q.", path)
-		}
-		if p.vg == nil {
-			return c.failed("Can't change tag on Physical Volume %s not in volume group", path)
-		}
-		tags, blocked := p.tags, p.blocked
-		c.onUndo(func() { p.tags, p.blocked = tags, blocked })
-		p.tags = mergeTags(p.tags, c.set["addtag"], c.set["deltag"])
-		if c.has("allocatable") {
-			if p.blocked == (c.last("allocatable") == "n") {
-				c.say("Physical volume %s not changed", path)
-				unchanged++
-				continue
-			}
-			p.blocked = !p.blocked
-		}
-		if !c.commit(p.vg) {
-			return exitFailed
-		}
-		c.say("Physical volume %q changed", path)
-	}
-	plural := func(n int) string { return decimal(int64(n)) + " physical volume" + map[bool]string{true: "s"}[n != 1] }
-	c.say("%s changed / %s not changed", plural(len(c.args2)-unchanged), plural(unchanged))
-	return code
-}
-
 func (c *command) vgextend() int {
 	if len(c.args2) < 2 {
 		return c.noSyntax()
@@ -434,16 +380,11 @@ func (c *command) vgremove() int {
 	}
 	vgs, code := c.vgTargets()
 	for _, vg := range vgs {
-		gone := 0
-		for _, p := range vg.pvs {
-			if p.gone() {
-				gone++
+		forced := c.has("yes") || c.has("force")
+		if len(vg.lvs) > 0 {
+			if gone := vg.gonePVs(); gone > 0 && !forced {
+				c.fail("WARNING: %d physical volumes are currently missing from the system.", gone)
 			}
-		}
-		if gone > 0 {
-			c.fail("WARNING: %d physical volumes are currently missing from the system.", gone)
-		}
-		if n := len(vg.lvs); n > 0 {
 			visible := 0
 			for _, l := range vg.lvs {
 				if l.visible() {
@@ -460,6 +401,11 @@ func (c *command) vgremove() int {
 			code = exitFailed
 			continue
 		}
+		if vg.partial() && !forced {
+			c.fail("Volume group %q not found, is inconsistent or has PVs missing.", vg.name)
+			code = c.failed("Consider vgreduce --removemissing if metadata is inconsistent.")
+			continue
+		}
 		c.s.at(BeforeCommit)
 		c.leave(slices.Clone(vg.pvs))
 		c.h.vgs = slices.DeleteFunc(c.h.vgs, func(x *volumeGroup) bool { return x == vg })
@@ -467,6 +413,17 @@ func (c *command) vgremove() int {
 		c.s.at(AfterCommit)
 	}
 	return code
+}
+
+// gonePVs is how many of the VG's PVs cannot be used.
+func (v *volumeGroup) gonePVs() int {
+	n := 0
+	for _, p := range v.pvs {
+		if p.gone() {
+			n++
+		}
+	}
+	return n
 }
 
 // vgTargets is the VGs that the arguments and the selection mean.
