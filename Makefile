@@ -87,9 +87,10 @@ controlplane: ## build the simulator's control plane into ~/.cache/podlv/bin, on
 	@sim/controlplane/build.sh
 
 # The tests of the parts that Kubernetes is not linked into, then the whole.
-test-control-plane: controlplane ## the simulator's control plane: scheduler, controllers, start and end
+test-control-plane: controlplane ## a real scheduler and controllers: by themselves, and with agents of fake nodes
 	cd sim/controlplane && $(GO) test -race -count=1 -shuffle=on ./supervise
 	$(GO) test -race -count=1 -shuffle=on -v -timeout=10m -tags=controlplane ./sim/kube
+	$(GO) test -race -count=1 -v -timeout=10m -tags=controlplane -run '^TestControlPlane' ./driver
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)

@@ -4,6 +4,7 @@ package driver_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type fakeNode struct {
 	classes *driver.ClassSource
 	reaper  driver.ReaperConfig
 	agent   *driver.Driver
+	name    string          // "node1" when empty
 	cluster *driver.Cluster // nil: the agent provisions nothing
 	log     io.Writer
 	socket  string // of an agent that runs
@@ -97,7 +99,7 @@ func (n *fakeNode) restart() {
 	fake := mounttest.Fake{Host: n.host}
 	var err error
 	n.agent, err = driver.New(driver.Config{
-		NodeName: "node1", Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
+		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
 		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

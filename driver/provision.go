@@ -100,7 +100,7 @@ func (d *Driver) provision(ctx context.Context) error {
 		provisioning.RetryIntervalMax(provisionRetryLimit),
 		provisioning.Threadiness(provisionWorkers),
 		provisioning.CreateProvisionedPVLimiter(workqueue.DefaultTypedControllerRateLimiter[string]()),
-		provisioning.ClaimsInformer(cluster.Claims.Informer()),
+		provisioning.ClaimsInformer(sharedClaims{cluster.Claims.Informer()}),
 		provisioning.VolumesInformer(cluster.Volumes.Informer()),
 		provisioning.ClassesInformer(cluster.Classes.Informer()),
 		provisioning.AddFinalizer(true),
@@ -126,4 +126,31 @@ func onlyNode(name string, topology map[string]string) (corelisters.NodeLister, 
 		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: Name, NodeID: name, TopologyKeys: keys}}},
 	})
 	return corelisters.NewNodeLister(nodes), storagelisters.NewCSINodeLister(csiNodes)
+}
+
+// sharedClaims is an informer of claims that many controllers of one process are
+// given. Each adds the same index to it, and the library (v13.0.0) ends the process
+// when the index is there.
+type sharedClaims struct{ cache.SharedIndexInformer }
+
+// AddIndexers adds those indexers whose names are not there yet.
+func (s sharedClaims) AddIndexers(wanted cache.Indexers) error {
+	missing := func() cache.Indexers {
+		left, there := cache.Indexers{}, s.GetIndexer().GetIndexers()
+		for name, f := range wanted {
+			if _, ok := there[name]; !ok {
+				left[name] = f
+			}
+		}
+		return left
+	}
+	left := missing()
+	if len(left) == 0 {
+		return nil
+	}
+	err := s.SharedIndexInformer.AddIndexers(left)
+	if err != nil && len(missing()) == 0 {
+		return nil // another controller was faster
+	}
+	return err
 }

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build controlplane
+
+package driver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/sim/kube"
+)
+
+// clusterOfAgents is a real control plane, and fake nodes with real agents that
+// share their informers. There is no kubelet.
+type clusterOfAgents struct {
+	t     *testing.T
+	api   kubernetes.Interface
+	nodes map[string]*fakeNode
+}
+
+func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
+	t.Helper()
+	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	plane, err := kube.Start(ctx, kube.Config{Program: program, Dir: t.TempDir(), NodeMonitorGracePeriod: time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
+	config, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
+	require.NoError(t, err)
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	client, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	c := &clusterOfAgents{t: t, api: client, nodes: map[string]*fakeNode{}}
+
+	_, err = client.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{
+		ObjectMeta: metav1.ObjectMeta{Name: driver.Name}, Spec: storagev1.CSIDriverSpec{AttachRequired: ptr.To(false), StorageCapacity: ptr.To(true)},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = client.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": "ssd"},
+		VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
+	shared := &driver.Cluster{
+		Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+	}
+	shared.Claims.Informer()
+	shared.Volumes.Informer()
+	shared.Classes.Informer()
+	stopped := make(chan struct{})
+	t.Cleanup(func() { close(stopped); factory.Shutdown() })
+	factory.Start(stopped)
+	for _, name := range names {
+		c.join(name, shared)
+	}
+	return c
+}
+
+// join makes a node, and starts its agent.
+func (c *clusterOfAgents) join(name string, shared *driver.Cluster) {
+	c.t.Helper()
+	has := corev1.ResourceList{"cpu": resource.MustParse("8"), "memory": resource.MustParse("16Gi"), "pods": resource.MustParse("110")}
+	_, err := c.api.CoreV1().Nodes().Create(c.t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{driver.TopologyKey: name}},
+		Status:     corev1.NodeStatus{Capacity: has, Allocatable: has, Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+	}, metav1.CreateOptions{})
+	require.NoError(c.t, err)
+	_, err = c.api.StorageV1().CSINodes().Create(c.t.Context(), &storagev1.CSINode{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: driver.Name, NodeID: name, TopologyKeys: []string{driver.TopologyKey}}}},
+	}, metav1.CreateOptions{})
+	require.NoError(c.t, err)
+	n := newFakeNode(c.t)
+	n.name, n.cluster = name, shared
+	n.serve(filepath.Join(c.t.TempDir(), "csi.sock"))
+	c.nodes[name] = n
+}
+
+// capacity says what the scheduler is to believe of a node. The agents do not
+// publish it yet.
+func (c *clusterOfAgents) capacity(node, size string) {
+	c.t.Helper()
+	q := resource.MustParse(size)
+	o := &storagev1.CSIStorageCapacity{
+		ObjectMeta:       metav1.ObjectMeta{Name: "of-" + node},
+		NodeTopology:     &metav1.LabelSelector{MatchLabels: map[string]string{driver.TopologyKey: node}},
+		StorageClassName: "fast", Capacity: &q, MaximumVolumeSize: &q,
+	}
+	objects := c.api.StorageV1().CSIStorageCapacities("default")
+	_, err := objects.Create(c.t.Context(), o, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		require.NoError(c.t, objects.Delete(c.t.Context(), o.Name, metav1.DeleteOptions{}))
+		_, err = objects.Create(c.t.Context(), o, metav1.CreateOptions{})
+	}
+	require.NoError(c.t, err)
+}
+
+// run makes a claim, and a pod that uses it.
+func (c *clusterOfAgents) run(name, size string) {
+	c.t.Helper()
+	claim := pvc(name, size, "")
+	claim.ObjectMeta = metav1.ObjectMeta{Name: name}
+	claim.Status = corev1.PersistentVolumeClaimStatus{}
+	_, err := c.api.CoreV1().PersistentVolumeClaims("default").Create(c.t.Context(), claim, metav1.CreateOptions{})
+	require.NoError(c.t, err)
+	c.eventually("make the pod", func() error {
+		_, err := c.api.CoreV1().Pods("default").Create(c.t.Context(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: corev1.PodSpec{
+				Containers: []corev1.Container{{Name: "c", Image: "none", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+				Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+				}}},
+			},
+		}, metav1.CreateOptions{})
+		return err
+	})
+}
+
+// node waits until the pod is bound and gives its node and its claim's PV.
+func (c *clusterOfAgents) node(name string) (string, *corev1.PersistentVolume) {
+	c.t.Helper()
+	var node string
+	var pv *corev1.PersistentVolume
+	c.eventually("bind pod "+name, func() error {
+		pod, err := c.api.CoreV1().Pods("default").Get(c.t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if node = pod.Spec.NodeName; node == "" {
+			return fmt.Errorf("no node: %v", pod.Status.Conditions)
+		}
+		claim, err := c.api.CoreV1().PersistentVolumeClaims("default").Get(c.t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		pv, err = c.api.CoreV1().PersistentVolumes().Get(c.t.Context(), claim.Spec.VolumeName, metav1.GetOptions{})
+		return err
+	})
+	return node, pv
+}
+
+// end removes a pod and its claim, and waits until its PV is gone.
+func (c *clusterOfAgents) end(name string, pv *corev1.PersistentVolume) {
+	c.t.Helper()
+	require.NoError(c.t, c.api.CoreV1().Pods("default").Delete(c.t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}))
+	require.NoError(c.t, c.api.CoreV1().PersistentVolumeClaims("default").Delete(c.t.Context(), name, metav1.DeleteOptions{}))
+	c.eventually("remove the PV of "+name, func() error {
+		_, err := c.api.CoreV1().PersistentVolumes().Get(c.t.Context(), pv.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		default:
+			return errors.New("it is there")
+		}
+	})
+}
+
+func (c *clusterOfAgents) eventually(what string, f func() error) {
+	c.t.Helper()
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	require.Fail(c.t, what, "%v", err)
+}
+
+// A claim becomes a volume of the node that the real scheduler chose, and of no
+// other; with the claim the volume goes.
+func TestControlPlaneProvisionsWhereTheSchedulerSays(t *testing.T) {
+	c := newClusterOfAgents(t, "a", "b", "c")
+	for node := range c.nodes {
+		c.capacity(node, "10Gi")
+	}
+	c.run("small", "64Mi")
+	node, pv := c.node("small")
+	require.Equal(t, "vg0/"+pv.Name, pv.Spec.CSI.VolumeHandle)
+	for name, n := range c.nodes {
+		if name == node {
+			require.Equal(t, []string{pv.Name}, n.volumes())
+		} else {
+			require.Empty(t, n.volumes(), "node %s, the pod is on %s", name, node)
+		}
+	}
+	c.end("small", pv)
+	require.Empty(t, c.nodes[node].volumes())
+
+	for _, full := range []string{"a", "b"} {
+		c.nodes[full].lvm("lvcreate", "--yes", "--name", "admin", "--size", "9g", "vg0")
+		c.capacity(full, "1020Mi")
+	}
+	c.run("large", "6Gi")
+	node, pv = c.node("large")
+	require.Equal(t, "c", node, "the only one with room")
+	require.Equal(t, []string{pv.Name}, c.nodes["c"].volumes())
+	require.Equal(t, []string{"admin"}, c.nodes["a"].volumes())
+	require.Equal(t, []string{"admin"}, c.nodes["b"].volumes())
+	c.end("large", pv)
+	require.Empty(t, c.nodes["c"].volumes())
+}
