@@ -60,6 +60,7 @@ func (c *command) createRaid(req creation) int {
 				at += a.count
 			}
 		}
+		image.segs = mergeSegments(image.segs)
 		l.metas, l.images = append(l.metas, meta), append(l.images, image)
 		lvs = append(lvs, image, meta)
 	}
