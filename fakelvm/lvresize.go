@@ -56,6 +56,11 @@ func (c *command) lvresize() int {
 	if code != exitOK {
 		return code
 	}
+	if l.pool != nil && size > l.size && on == nil && c.name != "lvreduce" {
+		if code := c.growPoolMeta(l, size); code != exitOK {
+			return code
+		}
+	}
 	return c.resizeTo(l, size, on)
 }
 
