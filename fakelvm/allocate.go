@@ -209,11 +209,15 @@ func (a *allocation) settle() {
 	for _, s := range a.slots[:a.width] {
 		length = min(length, s.use)
 	}
+	joined := true // all legs go on where they ended
+	for i, s := range a.slots[:a.width] {
+		k := len(a.legs[i]) - 1
+		joined = joined && k >= 0 && a.legs[i][k].pv == s.area.pv && a.legs[i][k].start+a.legs[i][k].count == s.area.start
+	}
 	for i, s := range a.slots[:a.width] {
 		t := a.take(s.area, length)
-		leg := a.legs[i]
-		if k := len(leg) - 1; k >= 0 && leg[k].pv == t.pv && leg[k].start+leg[k].count == t.start {
-			leg[k].count += length
+		if leg := a.legs[i]; joined {
+			leg[len(leg)-1].count += length
 		} else {
 			a.legs[i] = append(leg, t)
 		}

@@ -450,8 +450,17 @@ func (c *command) allocate(req creation, r request, needed int64) (grant, int) {
 	return g, exitOK
 }
 
-// usable refuses a request for more extents than there are on PVs that may be used.
+// usable is enough, but not for what takes less too: a new LV that is to have a
+// share, an old one that is to have a share of what is free.
 func (c *command) usable(r request) int {
+	if c.shareOfFree() || c.name == "lvcreate" && strings.Contains(c.last("extents"), "%") {
+		return exitOK
+	}
+	return c.enough(r)
+}
+
+// enough refuses a request for more extents than there are on PVs that may be used.
+func (c *command) enough(r request) int {
 	var free int64
 	pvs := r.vg.pvs
 	if r.on != nil {
@@ -462,7 +471,7 @@ func (c *command) usable(r request) int {
 			free += a.count
 		}
 	}
-	if n := r.each*int64(r.width) + r.meta; n > free && !strings.Contains(c.last("extents"), "%") {
+	if n := r.each*int64(r.width) + r.meta; n > free {
 		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
 	}
 	return exitOK

@@ -60,6 +60,7 @@ func (c *command) createRaid(req creation) int {
 				at += a.count
 			}
 		}
+		image.segs = mergeSegments(image.segs)
 		l.metas, l.images = append(l.metas, meta), append(l.images, image)
 		lvs = append(lvs, image, meta)
 	}
@@ -73,6 +74,7 @@ func (c *command) createRaid(req creation) int {
 const (
 	metaPerChunk  = 64
 	metaEnough    = 128 << 20
+	metaLeast     = 2 << 20
 	metaMost      = 33292800 * sectorSize
 	thinMostChunk = metaMost / metaPerChunk
 )
@@ -111,11 +113,17 @@ func (c *command) checkChunk() int {
 // poolMeta is how many extents the metadata of a pool of n extents gets: 64
 // bytes a chunk, at least 2 MiB.
 func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
-	size := n * vg.extent / c.poolChunk(n*vg.extent) * metaPerChunk
+	size := metaFor(n*vg.extent, c.poolChunk(n*vg.extent))
 	if c.has("poolmetadatasize") {
 		size, _, _ = parseSize(c.last("poolmetadatasize"))
+		size = min(max(size, metaLeast), metaMost)
 	}
-	return roundUp(min(max(size, 2<<20), metaMost), vg.extent) / vg.extent
+	return roundUp(size, vg.extent) / vg.extent
+}
+
+// metaFor is the bytes of metadata that a pool gets for its data.
+func metaFor(data, chunk int64) int64 {
+	return min(max(data/chunk*metaPerChunk, metaLeast), metaMost)
 }
 
 // createPool makes a thin pool: data, metadata, and for the VG's first pool a
@@ -137,28 +145,23 @@ func (c *command) createPool(req creation) int {
 	}
 	meta := c.poolMeta(vg, req.extents)
 	c.say("Thin pool volume with chunk size %s can address at most %s of data.", humanSize(chunk), humanSize(chunk*thinMostChunk))
-	var spare *logicalVolume
-	for _, l := range vg.lvs {
-		if l.kind == poolSpare {
-			spare = l
-		}
-	}
-	var lvs []*logicalVolume
-	if code := c.growSpare(req, spare, meta, &lvs); code != exitOK {
+	spare := vg.spare()
+	if code := c.growSpare(req, spare, meta); code != exitOK {
 		return code
 	}
-	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on}, req.extents)
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on, share: c.shareOfFree()}, req.extents)
 	if code == exitOK {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
 	if code != exitOK {
-		made := spare == nil && vg.spareSize() > 0
+		made := spare == nil && vg.spare() != nil
 		c.rollback()
 		if made { // LVM commits the spare first, and its removal then
 			vg.seqno += 2
 		}
 		return code
 	}
+	req.extents = g.each
 	l := c.newLV(req, thinPool, req.name)
 	data := c.newLV(req, poolData, l.name+"_tdata")
 	data.parent, data.segs = l, mergeSegments(g.segments(0, 0))
@@ -168,25 +171,25 @@ func (c *command) createPool(req creation) int {
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
 	c.extra = 1
-	if spare == nil && vg.spareSize() > 0 { // a new spare is a commit of its own
+	if spare == nil && vg.spare() != nil { // a new spare is a commit of its own
 		c.extra = 2
 	}
-	return c.place(append(lvs, l, md, data), l, false)
+	return c.place([]*logicalVolume{l, md, data}, l, false)
 }
 
-// spareSize is the size in extents of the VG's spare metadata LV; 0: none.
-func (v *volumeGroup) spareSize() int64 {
+// spare is the VG's spare metadata LV, or nil.
+func (v *volumeGroup) spare() *logicalVolume {
 	for _, l := range v.lvs {
 		if l.kind == poolSpare {
-			return l.size
+			return l
 		}
 	}
-	return 0
+	return nil
 }
 
 // growSpare makes the VG's spare metadata LV, or makes it as large as the largest
 // metadata LV. It takes extents at once, so that the pool is allocated behind it.
-func (c *command) growSpare(req creation, spare *logicalVolume, meta int64, lvs *[]*logicalVolume) int {
+func (c *command) growSpare(req creation, spare *logicalVolume, meta int64) int {
 	if c.last("poolmetadataspare") == "n" {
 		return exitOK
 	}
@@ -198,11 +201,12 @@ func (c *command) growSpare(req creation, spare *logicalVolume, meta int64, lvs 
 	if have >= meta {
 		return exitOK
 	}
-	g, missing, ok := allocate(c.extension(vg, spare, meta-have))
+	r := c.extension(vg, spare, meta-have)
+	if code := c.enough(r); code != exitOK {
+		return code
+	}
+	g, missing, ok := allocate(r)
 	if !ok {
-		if _, free := vg.extents(); meta-have > free {
-			return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, meta-have)
-		}
 		return c.noRoom("", missing, false)
 	}
 	if spare == nil {

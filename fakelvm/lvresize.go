@@ -56,6 +56,11 @@ func (c *command) lvresize() int {
 	if code != exitOK {
 		return code
 	}
+	if l.pool != nil && size > l.size && on == nil && c.name != "lvreduce" {
+		if code := c.growPoolMeta(l, size); code != exitOK {
+			return code
+		}
+	}
 	return c.resizeTo(l, size, on)
 }
 
@@ -75,6 +80,7 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 		var of string
 		n, sign, of, _ = parseExtents(c.last("extents"))
 		total, free := vg.extents()
+		percent := n
 		switch of {
 		case "":
 		case "FREE":
@@ -89,13 +95,16 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 			}
 			n = (n*l.snap.origin.size + 99) / 100
 		}
+		if of == "FREE" || of == "VG" || of == "PVS" {
+			if room := free + l.size; sign == 0 && n > room {
+				c.say("Reducing %d%%%s to remaining free space %s in VG.", percent, of, humanSize(room*vg.extent))
+				n = room
+			}
+			n = l.fromPhysical(n, sign)
+		}
 	}
 	switch sign {
 	case '+':
-		if _, _, of, _ := parseExtents(c.last("extents")); c.has("extents") && of != "" {
-			_, free := vg.extents()
-			n = min(n, free) // a percentage takes what is there
-		}
 		n += l.size
 	case '-':
 		if n >= l.size {
@@ -110,6 +119,20 @@ func (c *command) newSize(l *logicalVolume) (size int64, code int) {
 	return n, exitOK
 }
 
+// fromPhysical turns extents of PVs, which is what a share of a VG is counted in,
+// into extents of the LV: each of raid1 takes one on every leg, and what its legs'
+// metadata has is a part of the share.
+func (l *logicalVolume) fromPhysical(n int64, sign byte) int64 {
+	legs := int64(len(l.images))
+	if legs == 0 {
+		return n
+	}
+	if has := (l.size + 1) * legs; sign == 0 && n > has {
+		return l.size + (n-has)/legs
+	}
+	return n / legs
+}
+
 // resizeTo changes the LV's size: commits, then gives the active device its new size.
 func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) int {
 	vg := l.vg
@@ -118,9 +141,7 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 			size = max(limit, l.size)
 			c.say("Reached maximum COW size %s (%d extents).", humanSize(size*vg.extent), size)
 			if size == l.size {
-				c.say("Size of logical volume %s unchanged from %s (%d extents).", l.fullName(), humanSize(l.bytes()), l.size)
-				c.say("Logical volume %s successfully resized.", l.fullName())
-				return exitOK
+				return c.unchanged(l, l)
 			}
 		}
 	}
@@ -159,6 +180,13 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 	return c.extend(l, target, size, legs, on)
 }
 
+// unchanged is the end of a resize that LVM takes for done though it did nothing.
+func (c *command) unchanged(l, target *logicalVolume) int {
+	c.say("Size of logical volume %s unchanged from %s (%d extents).", target.fullName(), humanSize(l.bytes()), l.size)
+	c.say("Logical volume %s successfully resized.", l.fullName())
+	return exitOK
+}
+
 func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physicalVolume) int {
 	vg, old := l.vg, l.size
 	switch {
@@ -176,8 +204,11 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 			return code
 		}
 		g, missing, ok := allocate(r)
+		if !ok && r.share {
+			return c.unchanged(l, target)
+		}
 		if !ok {
-			return c.noRoom(l.name, missing, r.share)
+			return c.noRoom(l.name, missing, false)
 		}
 		size = old + g.each
 		for i, image := range l.images {
@@ -193,8 +224,11 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 			return code
 		}
 		g, missing, ok := allocate(r)
+		if !ok && r.share {
+			return c.unchanged(l, target)
+		}
 		if !ok {
-			return c.noRoom(l.name, missing, r.share)
+			return c.noRoom(l.name, missing, false)
 		}
 		size = old + g.each*legs
 		stripeSize := int64(0)

@@ -122,8 +122,14 @@ func (c *command) leave(pvs []*physicalVolume) {
 		if i := slices.Index(p.vg.pvs, p); i >= 0 {
 			p.vg.pvs = slices.Delete(p.vg.pvs, i, i+1)
 		}
-		p.vg, p.extents, p.used, p.missing, p.ring = nil, 0, nil, false, 0
+		p.orphan()
 	}
+}
+
+// orphan makes the PV one of no VG. What stood in the VG's metadata is lost.
+func (p *physicalVolume) orphan() {
+	p.vg, p.extents, p.used, p.missing, p.ring = nil, 0, nil, false, 0
+	p.tags, p.blocked = nil, false
 }
 
 func (c *command) canBePV(d *disk) int {
@@ -300,7 +306,7 @@ func (c *command) vgreduce() int {
 		if !c.commit(vg) {
 			return exitFailed
 		}
-		p.vg, p.extents, p.used, p.ring = nil, 0, nil, 0
+		p.orphan()
 		c.say("Removed %q from volume group %q", path, vg.name)
 	}
 	return exitOK
