@@ -65,15 +65,13 @@ func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
 
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
 	shared := &driver.Cluster{
-		Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	shared.Claims.Informer()
 	shared.Volumes.Informer()
 	shared.Classes.Informer()
-	stopped := make(chan struct{})
-	t.Cleanup(func() { close(stopped); factory.Shutdown() })
-	factory.Start(stopped)
+	t.Cleanup(factory.Shutdown)
 	for _, name := range names {
 		c.join(name, shared)
 	}

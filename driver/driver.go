@@ -129,6 +129,13 @@ func (d *Driver) Run(ctx context.Context) error {
 	csi.RegisterNodeServer(server, d.node)
 
 	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	provision := func(context.Context) error { return nil }
+	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
+		if provision, err = d.provisioner(ctx); err != nil {
+			return errors.Join(fmt.Errorf("provisioner: %w", err), socket.Close())
+		}
+	}
 	var tasks sync.WaitGroup
 	task := func(name string, run func() error) {
 		tasks.Add(1)
@@ -141,15 +148,13 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	task("serve CSI", func() error { return server.Serve(socket) })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
+	task("provision", func() error { return provision(ctx) })
 	task("settle", func() error { d.settle.run(ctx); return nil })
 	task("reap", func() error { d.reaper.run(ctx); return nil })
 	task("device classes", func() error {
 		d.config.Classes.watch(ctx, d.client, d.config.Clock, d.config.Log)
 		return nil
 	})
-	if d.config.Cluster != nil {
-		task("provision", func() error { return d.provision(ctx) })
-	}
 	closers := []io.Closer{}
 	if d.config.RegistrationDir != "" {
 		registrar, err := d.register(task)

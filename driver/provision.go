@@ -4,10 +4,11 @@ package driver
 
 import (
 	"context"
-	"fmt"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
+	"github.com/kubernetes-csi/csi-lib-utils/rpc"
 	csicontroller "github.com/kubernetes-csi/external-provisioner/v6/pkg/controller"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -27,10 +28,15 @@ import (
 )
 
 // Cluster is the Kubernetes API as provisioning uses it. The informers are the
-// caller's: it starts them, trims what they keep, and may share them between many
-// agents.
+// caller's: it trims what they keep, and may share them between many agents.
 type Cluster struct {
-	Client  kubernetes.Interface
+	Client kubernetes.Interface
+	// Start starts the informers that have not been started yet; informers of a
+	// factory have it. Nothing must come from the API server before Run calls it:
+	// the provisioner's library writes to client-go's Scheme as it is put together,
+	// which everything that comes is decoded with (v13.0.0, a race that ends a
+	// process). Agents that join others in one process cannot keep to that.
+	Start   func(stop <-chan struct{})
 	Claims  coreinformers.PersistentVolumeClaimInformer
 	Volumes coreinformers.PersistentVolumeInformer
 	Classes storageinformers.StorageClassInformer
@@ -49,24 +55,18 @@ const (
 	provisionRetryLimit = time.Minute
 )
 
-// provision makes the volumes of the claims whose selected node is this one, and
-// removes those of released volumes that are here, until ctx ends. It is
-// external-provisioner's own controller, in its mode for a driver on each node
-// (--node-deployment, without immediate binding), and calls the agent through its
-// socket as the sidecar would.
-func (d *Driver) provision(ctx context.Context) error {
+// provisioner makes the volumes of the claims whose selected node is this one, and
+// removes those of released volumes that are here. It is external-provisioner's own
+// controller, in its mode for a driver on each node (--node-deployment, without
+// immediate binding), and calls the agent through its socket as the sidecar would.
+func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) error, err error) {
+	plugin, control, node, err := d.capabilities(ctx)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := grpc.NewClient("unix:"+d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
 	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	plugin, control, err := csicontroller.GetDriverCapabilities(conn, callTime)
-	if err != nil {
-		return fmt.Errorf("ask for the agent's own capabilities: %w", err)
-	}
-	node, err := csicontroller.GetNodeInfo(conn, callTime)
-	if err != nil {
-		return fmt.Errorf("ask for the agent's own node: %w", err)
+		return nil, err
 	}
 	cluster, name := d.config.Cluster, d.config.NodeName
 	nodes, csiNodes := onlyNode(name, node.GetAccessibleTopology().GetSegments())
@@ -90,9 +90,9 @@ func (d *Driver) provision(ctx context.Context) error {
 		false, true, // as the sidecar's flags are
 		csicontroller.NewInMemoryStore(),
 	)
-	ctx = klog.NewContext(ctx, logr.FromSlogHandler(d.config.Log.Handler()))
+	logger := logr.FromSlogHandler(d.config.Log.Handler())
 	c := provisioning.NewProvisionController(
-		ctx, cluster.Client, Name, provisioner,
+		klog.NewContext(ctx, logger), cluster.Client, Name, provisioner,
 		provisioning.LeaderElection(false),
 		provisioning.FailedProvisionThreshold(0), // never give up: space may be freed
 		provisioning.FailedDeleteThreshold(0),
@@ -105,8 +105,35 @@ func (d *Driver) provision(ctx context.Context) error {
 		provisioning.ClassesInformer(cluster.Classes.Informer()),
 		provisioning.AddFinalizer(true),
 	)
-	c.Run(ctx)
-	return nil
+	return func(ctx context.Context) error {
+		cluster.Start(ctx.Done())
+		c.Run(klog.NewContext(ctx, logger))
+		return conn.Close()
+	}, nil
+}
+
+// capabilities are the agent's own, as the provisioner's library wants them.
+func (d *Driver) capabilities(ctx context.Context) (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet, *csi.NodeGetInfoResponse, error) {
+	services, err := d.identity.GetPluginCapabilities(ctx, &csi.GetPluginCapabilitiesRequest{})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	plugin := rpc.PluginCapabilitySet{}
+	for _, c := range services.GetCapabilities() {
+		if s := c.GetService(); s != nil {
+			plugin[s.GetType()] = true
+		}
+	}
+	calls, err := d.control.ControllerGetCapabilities(ctx, &csi.ControllerGetCapabilitiesRequest{})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	control := rpc.ControllerCapabilitySet{}
+	for _, c := range calls.GetCapabilities() {
+		control[c.GetRpc().GetType()] = true
+	}
+	node, err := d.node.NodeGetInfo(ctx, &csi.NodeGetInfoRequest{})
+	return plugin, control, node, err
 }
 
 // onlyNode lists one node, with the driver's topology as its labels, where the

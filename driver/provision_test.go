@@ -41,14 +41,14 @@ func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	n.cluster = &driver.Cluster{
-		Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
+	t.Cleanup(factory.Shutdown) // after the agent, which ends its informers
 	n.serve(filepath.Join(t.TempDir(), "csi.sock"))
 	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(func() { stop(); factory.Shutdown() })
+	t.Cleanup(stop)
 	require.Eventually(t, func() bool { // the agent has asked for its informers
-		factory.Start(ctx.Done())
 		return len(factory.WaitForCacheSync(ctx.Done())) == 3
 	}, 10*time.Second, 10*time.Millisecond)
 	return n, client

@@ -104,14 +104,13 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		config.Pods = driver.NewPods(client, f.name)
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
 		config.Cluster = &driver.Cluster{
-			Client: client, Claims: factory.Core().V1().PersistentVolumeClaims(),
+			Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 		}
-		// The factory starts those informers that were asked for before.
+		// The factory will start those informers that were asked for before.
 		config.Cluster.Claims.Informer()
 		config.Cluster.Volumes.Informer()
 		config.Cluster.Classes.Informer()
-		factory.Start(ctx.Done())
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
 		config.Events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: driver.Name, Host: f.name})
 	}
