@@ -195,7 +195,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		c.setSize(l, size)
 	case l.kind == raid1:
 		each := size - old
-		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.shareOfFree()}
+		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.share()}
 		for _, image := range l.images {
 			pv, end := image.end()
 			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
@@ -219,7 +219,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 	default:
 		more := size - old
 		r := c.extension(vg, target, more)
-		r.on, r.share = on, c.shareOfFree()
+		r.on, r.share = on, c.share()
 		if code := c.usable(r); code != exitOK {
 			return code
 		}
