@@ -153,7 +153,9 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 	if l.kind == striped && len(l.segs) > 0 {
 		last := l.segs[len(l.segs)-1]
 		legs = int64(len(last.stripes))
-		c.say("Using stripesize of last segment %s", humanSize(last.stripeSize))
+		if size > l.size {
+			c.say("Using stripesize of last segment %s", humanSize(last.stripeSize))
+		}
 		if rest := size % legs; rest != 0 {
 			up := size + legs - rest
 			c.say("Rounding size (%d extents) up to stripe boundary size for segment (%d extents).", size, up)
