@@ -26,9 +26,12 @@ var recordedDisks = map[string]struct {
 	paths []string
 	size  int64
 }{
-	"differential-4.jsonl.gz":    {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
-	"differential-5.jsonl.gz":    {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
-	"differential-4-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+	"differential-4.jsonl.gz":     {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
+	"differential-5.jsonl.gz":     {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd"}, 2 << 30},
+	"differential-4-4g.jsonl.gz":  {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+	"differential-9-4g.jsonl.gz":  {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+	"differential-10-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+	"differential-12-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
 }
 
 // TestRecordedDifferential does on the fake what was once done on real lvm2, and

@@ -155,12 +155,12 @@ func (c *command) lvrename() int {
 	if !c.whole(vg) {
 		return exitFailed
 	}
-	if vg.lv(to) != nil {
-		return c.failed("Logical Volume %q already exists in volume group %q", to, vg.name)
-	}
 	l := vg.lv(from)
 	if l == nil {
 		return c.failed("Existing logical volume %q not found in volume group %q", from, vg.name)
+	}
+	if vg.lv(to) != nil {
+		return c.failed("Logical Volume %q already exists in volume group %q", to, vg.name)
 	}
 	if !l.visible() {
 		return c.failed("Cannot rename internal LV %q.", from)

@@ -15,7 +15,7 @@ func (c *command) createRaid(req creation) int {
 	if req.extents > free {
 		return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, req.extents)
 	}
-	share := c.shareOfFree()
+	share := c.share()
 	each := req.extents + 1
 	if n := each * int64(copies); n > free && !share {
 		return c.failed("Insufficient free space: %d extents needed, but only %d available", n, free)
@@ -149,7 +149,7 @@ func (c *command) createPool(req creation) int {
 	if code := c.growSpare(req, spare, meta); code != exitOK {
 		return code
 	}
-	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on, share: c.shareOfFree()}, req.extents)
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on, share: c.share()}, req.extents)
 	if code == exitOK {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
@@ -313,13 +313,14 @@ func (c *command) createSnapshot(req creation) int {
 	if what, is := origin.noOrigin(); is {
 		return c.failed("Snapshots of %s are not supported.", what)
 	}
-	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on}, req.extents)
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on, share: c.share()}, req.extents)
 	if code == exitOK {
 		code = c.fits(req)
 	}
 	if code != exitOK {
 		return code
 	}
+	req.extents = g.each
 	if origin.active {
 		for _, layer := range []string{dmName(vg.name, req.name) + "-cow", dmName(vg.name, origin.name) + "-real"} {
 			if len(layer) > maxDMNameLen {

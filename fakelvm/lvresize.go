@@ -153,7 +153,9 @@ func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) i
 	if l.kind == striped && len(l.segs) > 0 {
 		last := l.segs[len(l.segs)-1]
 		legs = int64(len(last.stripes))
-		c.say("Using stripesize of last segment %s", humanSize(last.stripeSize))
+		if size > l.size {
+			c.say("Using stripesize of last segment %s", humanSize(last.stripeSize))
+		}
 		if rest := size % legs; rest != 0 {
 			up := size + legs - rest
 			c.say("Rounding size (%d extents) up to stripe boundary size for segment (%d extents).", size, up)
@@ -195,7 +197,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 		c.setSize(l, size)
 	case l.kind == raid1:
 		each := size - old
-		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.shareOfFree()}
+		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.share()}
 		for _, image := range l.images {
 			pv, end := image.end()
 			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
@@ -219,7 +221,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physi
 	default:
 		more := size - old
 		r := c.extension(vg, target, more)
-		r.on, r.share = on, c.shareOfFree()
+		r.on, r.share = on, c.share()
 		if code := c.usable(r); code != exitOK {
 			return code
 		}

@@ -17,7 +17,7 @@ func (c *command) growPoolMeta(pool *logicalVolume, size int64) int {
 		c.say("Rounding size to boundary between physical extents: %s.", humanSize(want*vg.extent))
 	}
 	r := c.extension(vg, meta, want-old)
-	r.share = c.shareOfFree()
+	r.share = c.share()
 	if code := c.usable(r); code != exitOK {
 		return code
 	}

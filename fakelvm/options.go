@@ -206,7 +206,7 @@ func (c *command) option(o option, value string) int {
 		return c.unmodelled("--" + o.name)
 	case "size":
 		_, sign, problem := parseSize(value)
-		if sign == '-' && c.name != "lvresize" && c.name != "lvreduce" {
+		if problem == "" && sign == '-' && c.name != "lvresize" && c.name != "lvreduce" {
 			problem = "Size may not be negative."
 			if o.name == "virtualsize" {
 				problem = "Size may not be relative/signed."
@@ -332,6 +332,9 @@ func parseSize(s string) (n int64, sign byte, problem string) {
 	rest := s
 	if rest != "" && (rest[0] == '+' || rest[0] == '-') {
 		sign, rest = rest[0], rest[1:]
+		if rest != "" && (rest[0] == '+' || rest[0] == '-') {
+			return 0, sign, "Multiple sign symbols detected."
+		}
 	}
 	end := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
 	digits, unit := rest, ""
@@ -388,10 +391,11 @@ func parseExtents(s string) (n int64, sign byte, of string, ok bool) {
 		sign, s = s[0], s[1:]
 	}
 	digits, of, percent := strings.Cut(s, "%")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 {
+	count, err := strconv.ParseUint(digits, 10, 63) // no second sign
+	if err != nil {
 		return 0, sign, "", false
 	}
+	n = int64(count)
 	if !percent {
 		return n, sign, "", true
 	}

@@ -276,25 +276,19 @@ func (c *command) vgreduce() int {
 	}
 	vg, ok := c.vgNamed(c.args2[0])
 	if !ok {
-		for _, path := range c.args2[1:] {
-			c.fail("Failed to find physical volume %q.", path)
-		}
-		return exitFailed
+		return c.notReached(c.args2[1:])
 	}
 	if c.has("removemissing") {
 		return c.removeMissing(vg)
 	}
 	if !c.whole(vg) {
-		for _, path := range c.args2[1:] {
-			c.fail("Failed to find physical volume %q.", path)
-		}
-		return exitFailed
+		return c.notReached(c.args2[1:])
 	}
 	for _, path := range c.args2[1:] {
 		i := slices.IndexFunc(vg.pvs, func(p *physicalVolume) bool { return p.disk.path == path })
 		switch {
 		case i < 0:
-			return c.failed("Failed to find physical volume %q.", path)
+			return c.notReached([]string{path})
 		case len(vg.pvs) == 1:
 			return c.failed("Can't remove final physical volume %q from volume group %q", path, vg.name)
 		case len(vg.pvs[i].used) > 0:
@@ -310,6 +304,18 @@ func (c *command) vgreduce() int {
 		c.say("Removed %q from volume group %q", path, vg.name)
 	}
 	return exitOK
+}
+
+// notReached complains of PVs that a command was to work on and did not come to.
+func (c *command) notReached(paths []string) int {
+	for _, path := range paths {
+		if d := c.h.disk(path); d == nil || d.absent {
+			c.fail("Cannot use %s: device not found", path)
+		} else {
+			c.fail("Failed to find physical volume %q.", path)
+		}
+	}
+	return exitFailed
 }
 
 // removeMissing drops the missing PVs, with --force the LVs on them too.
