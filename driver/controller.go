@@ -71,7 +71,7 @@ func (s *controller) encode(v persistentVolume) *csi.Volume {
 	return &csi.Volume{
 		VolumeId: v.handle.String(), CapacityBytes: v.size,
 		VolumeContext:      map[string]string{contextClass: v.class, contextFSType: v.fs},
-		AccessibleTopology: []*csi.Topology{{Segments: map[string]string{TopologyKey: s.node}}},
+		AccessibleTopology: []*csi.Topology{topology(s.node)},
 	}
 }
 

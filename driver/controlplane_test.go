@@ -68,9 +68,6 @@ func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
 		Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
-	shared.Claims.Informer()
-	shared.Volumes.Informer()
-	shared.Classes.Informer()
 	t.Cleanup(factory.Shutdown)
 	for _, name := range names {
 		c.join(name, shared)

@@ -137,13 +137,9 @@ func (q *createRequest) minimum() int64 {
 
 // decodeRange picks the size: what is required, rounded up to the class's unit,
 // else the class's default, else the least that there can be.
-func (q *createRequest) decodeRange(r *csi.CapacityRange) error {
-	q.Required, q.Limit = r.GetRequiredBytes(), r.GetLimitBytes()
-	switch {
-	case q.Required < 0 || q.Limit < 0:
-		return fmt.Errorf("%w: capacity range: %d to %d bytes: must not be negative", errInvalid, q.Required, q.Limit)
-	case q.Limit > 0 && q.Limit < q.Required:
-		return fmt.Errorf("%w: capacity range: the limit, %s, is below what is required, %s", errRange, lvm.FormatSize(q.Limit), lvm.FormatSize(q.Required))
+func (q *createRequest) decodeRange(r *csi.CapacityRange) (err error) {
+	if q.Required, q.Limit, err = bounds(r); err != nil {
+		return err
 	}
 	size := q.Required
 	if size == 0 {
@@ -152,18 +148,40 @@ func (q *createRequest) decodeRange(r *csi.CapacityRange) error {
 			size = min(size, q.Limit)
 		}
 	}
-	rounded, err := lvm.RoundUp(size, q.Class.granularity())
+	rounded, err := q.Class.roundUp(size, q.Limit)
 	if err != nil {
-		return fmt.Errorf("%w: capacity range: %w", errRange, err)
-	}
-	if q.Limit > 0 && rounded > q.Limit {
-		return fmt.Errorf("%w: capacity range: %s is rounded up to %s, a multiple of the class's unit, which is above the limit, %s", errRange, lvm.FormatSize(size), lvm.FormatSize(rounded), lvm.FormatSize(q.Limit))
+		return err
 	}
 	if rounded < q.minimum() {
 		return fmt.Errorf("%w: capacity range: %s is too small: %s needs at least %s", errRange, lvm.FormatSize(size), q.kind(), lvm.FormatSize(q.minimum()))
 	}
 	q.Size = rounded
 	return nil
+}
+
+// bounds are what a capacity range requires and allows, in bytes; 0 is no bound.
+func bounds(r *csi.CapacityRange) (required, limit int64, err error) {
+	required, limit = r.GetRequiredBytes(), r.GetLimitBytes()
+	switch {
+	case required < 0 || limit < 0:
+		err = fmt.Errorf("%w: capacity range: %d to %d bytes: must not be negative", errInvalid, required, limit)
+	case limit > 0 && limit < required:
+		err = fmt.Errorf("%w: capacity range: the limit, %s, is below what is required, %s", errRange, lvm.FormatSize(limit), lvm.FormatSize(required))
+	}
+	return required, limit, err
+}
+
+// roundUp is the size in bytes that a volume of the class has which is to have so
+// many, if the limit allows it; 0 is none.
+func (class Class) roundUp(size, limit int64) (int64, error) {
+	rounded, err := lvm.RoundUp(size, class.granularity())
+	if err != nil {
+		return 0, fmt.Errorf("%w: capacity range: %w", errRange, err)
+	}
+	if limit > 0 && rounded > limit {
+		return 0, fmt.Errorf("%w: capacity range: %s is rounded up to %s, a multiple of the class's unit, which is above the limit, %s", errRange, lvm.FormatSize(size), lvm.FormatSize(rounded), lvm.FormatSize(limit))
+	}
+	return rounded, nil
 }
 
 // granularity is what sizes are rounded up to, in bytes: a unit in every stripe.

@@ -82,12 +82,9 @@ func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVo
 	if v.class == "" || err != nil {
 		return v, fmt.Errorf("%w: volume %s: its class, %q, is not among this node's any more", errCondition, v.handle, v.class)
 	}
-	size, err := lvm.RoundUp(q.size, class.granularity())
+	size, err := class.roundUp(q.size, q.limit)
 	if err != nil {
-		return v, fmt.Errorf("%w: capacity range: %w", errRange, err)
-	}
-	if q.limit > 0 && size > q.limit {
-		return v, fmt.Errorf("%w: capacity range: %s is rounded up to %s, a multiple of the class's unit, which is above the limit, %s", errRange, lvm.FormatSize(q.size), lvm.FormatSize(size), lvm.FormatSize(q.limit))
+		return v, err
 	}
 	zero := v.fs == "" && class.zeroes()
 	if zero {

@@ -15,6 +15,11 @@ const Name = "podlv.dev"
 // TopologyKey labels the node that a volume is on.
 const TopologyKey = "topology.podlv.dev/node"
 
+// topology is where the volumes of a node are.
+func topology(node string) *csi.Topology {
+	return &csi.Topology{Segments: map[string]string{TopologyKey: node}}
+}
+
 // identity is the CSI Identity service.
 type identity struct {
 	csi.UnimplementedIdentityServer
@@ -28,17 +33,25 @@ func (s *identity) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*c
 	return &csi.GetPluginInfoResponse{Name: Name, VendorVersion: s.version}, nil
 }
 
+// pluginServices are among what GetPluginCapabilities says.
+var pluginServices = []csi.PluginCapability_Service_Type{
+	csi.PluginCapability_Service_CONTROLLER_SERVICE,
+	csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
+}
+
 func (s *identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
-	service := func(t csi.PluginCapability_Service_Type) *csi.PluginCapability {
-		return &csi.PluginCapability{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{Type: t}}}
+	r := &csi.GetPluginCapabilitiesResponse{}
+	for _, t := range pluginServices {
+		r.Capabilities = append(r.Capabilities, &csi.PluginCapability{
+			Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{Type: t}},
+		})
 	}
-	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
-		service(csi.PluginCapability_Service_CONTROLLER_SERVICE),
-		service(csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS),
-		{Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{
+	r.Capabilities = append(r.Capabilities, &csi.PluginCapability{
+		Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{
 			Type: csi.PluginCapability_VolumeExpansion_ONLINE,
-		}}},
-	}}, nil
+		}},
+	})
+	return r, nil
 }
 
 // Probe asks LVM for a report: the plugin is ready when LVM answers and has what

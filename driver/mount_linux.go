@@ -103,9 +103,9 @@ func deviceName(source string) string {
 	return "/dev/mapper/" + strings.TrimSpace(string(name))
 }
 
-// mountFlags are the mount options that are flags of mount(2): "bind", "ro" and
+// kernelFlags are the mount options that are flags of mount(2): "bind", "ro" and
 // those of anyMount; all others are the filesystem's.
-var mountFlags = map[string]uintptr{
+var kernelFlags = map[string]uintptr{
 	"bind": unix.MS_BIND, "ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV,
 	"noatime": unix.MS_NOATIME, "relatime": unix.MS_RELATIME, "strictatime": unix.MS_STRICTATIME, "nodiratime": unix.MS_NODIRATIME,
 	"lazytime": unix.MS_LAZYTIME, "nolazytime": 0, "sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC,
@@ -116,7 +116,7 @@ func (l *Linux) Mount(device, target, fstype string, options []string) error {
 	var flags uintptr
 	var data []string
 	for _, o := range options {
-		if f, ok := mountFlags[o]; ok {
+		if f, ok := kernelFlags[o]; ok {
 			flags |= f
 		} else {
 			data = append(data, o)

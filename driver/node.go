@@ -46,10 +46,11 @@ func (s *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequ
 }
 
 func (s *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{
-		NodeId:             s.name,
-		AccessibleTopology: &csi.Topology{Segments: map[string]string{TopologyKey: s.name}},
-	}, nil
+	return nodeInfo(s.name), nil
+}
+
+func nodeInfo(name string) *csi.NodeGetInfoResponse {
+	return &csi.NodeGetInfoResponse{NodeId: name, AccessibleTopology: topology(name)}
 }
 
 func (s *node) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolumeRequest) (*csi.NodeStageVolumeResponse, error) {
@@ -261,10 +262,7 @@ func decodePersistent(r *csi.NodePublishVolumeRequest, classes *Classes) (publis
 }
 
 func decodeExpand(r *csi.NodeExpandVolumeRequest, classes *Classes) (expandRequest, error) {
-	q := expandRequest{
-		path: r.GetVolumePath(), staging: r.GetStagingTargetPath(),
-		size: r.GetCapacityRange().GetRequiredBytes(), limit: r.GetCapacityRange().GetLimitBytes(),
-	}
+	q := expandRequest{path: r.GetVolumePath(), staging: r.GetStagingTargetPath()}
 	if q.path == "" && r.GetVolumeId() != "" {
 		return q, fmt.Errorf("%w: volume %s: volume path is empty", errInvalid, r.GetVolumeId())
 	}
@@ -272,11 +270,8 @@ func decodeExpand(r *csi.NodeExpandVolumeRequest, classes *Classes) (expandReque
 	if q.handle, err = parseHandle(r.GetVolumeId(), classes.VolumeGroups()); err != nil {
 		return q, err
 	}
-	switch {
-	case q.size < 0 || q.limit < 0:
-		return q, fmt.Errorf("%w: capacity range: %d to %d bytes: must not be negative", errInvalid, q.size, q.limit)
-	case q.limit > 0 && q.limit < q.size:
-		return q, fmt.Errorf("%w: capacity range: the limit, %d, is below what is required, %d bytes", errRange, q.limit, q.size)
+	if q.size, q.limit, err = bounds(r.GetCapacityRange()); err != nil {
+		return q, err
 	}
 	return q, checkPath(r.GetVolumeId(), "volume path", q.path)
 }

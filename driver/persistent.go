@@ -168,9 +168,10 @@ func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVo
 	if err != nil {
 		return nil, err
 	}
+	ours := classes.VolumeGroups()
 	var volumes []persistentVolume
 	for _, g := range groups {
-		if !slices.Contains(classes.VolumeGroups(), g.Name) {
+		if !slices.Contains(ours, g.Name) {
 			continue
 		}
 		for _, l := range g.LogicalVolumes {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
 	"github.com/kubernetes-csi/csi-lib-utils/rpc"
 	csicontroller "github.com/kubernetes-csi/external-provisioner/v6/pkg/controller"
@@ -60,16 +59,13 @@ const (
 // controller, in its mode for a driver on each node (--node-deployment, without
 // immediate binding), and calls the agent through its socket as the sidecar would.
 func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) error, err error) {
-	plugin, control, node, err := d.capabilities(ctx)
-	if err != nil {
-		return nil, err
-	}
+	plugin, control := capabilities()
 	conn, err := grpc.NewClient("unix:"+d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
 	if err != nil {
 		return nil, err
 	}
 	cluster, name := d.config.Cluster, d.config.NodeName
-	nodes, csiNodes := onlyNode(name, node.GetAccessibleTopology().GetSegments())
+	nodes, csiNodes := onlyNode(name)
 	provisioner := csicontroller.NewCSIProvisioner(
 		cluster.Client,
 		provisionTime,
@@ -86,7 +82,7 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 		nil, nil, // volumes are not attached; no claims across namespaces
 		true, // tell CreateVolume of which claim it is
 		"",   // the class says which filesystem, if the StorageClass does not
-		&csicontroller.NodeDeployment{NodeName: name, ClaimInformer: cluster.Claims, NodeInfo: node},
+		&csicontroller.NodeDeployment{NodeName: name, ClaimInformer: cluster.Claims, NodeInfo: nodeInfo(name)},
 		false, true, // as the sidecar's flags are
 		csicontroller.NewInMemoryStore(),
 	)
@@ -113,44 +109,28 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 }
 
 // capabilities are the agent's own, as the provisioner's library wants them.
-func (d *Driver) capabilities(ctx context.Context) (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet, *csi.NodeGetInfoResponse, error) {
-	services, err := d.identity.GetPluginCapabilities(ctx, &csi.GetPluginCapabilitiesRequest{})
-	if err != nil {
-		return nil, nil, nil, err
+func capabilities() (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet) {
+	plugin, control := rpc.PluginCapabilitySet{}, rpc.ControllerCapabilitySet{}
+	for _, c := range pluginServices {
+		plugin[c] = true
 	}
-	plugin := rpc.PluginCapabilitySet{}
-	for _, c := range services.GetCapabilities() {
-		if s := c.GetService(); s != nil {
-			plugin[s.GetType()] = true
-		}
+	for _, c := range controllerCapabilities {
+		control[c] = true
 	}
-	calls, err := d.control.ControllerGetCapabilities(ctx, &csi.ControllerGetCapabilitiesRequest{})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	control := rpc.ControllerCapabilitySet{}
-	for _, c := range calls.GetCapabilities() {
-		control[c.GetRpc().GetType()] = true
-	}
-	node, err := d.node.NodeGetInfo(ctx, &csi.NodeGetInfoRequest{})
-	return plugin, control, node, err
+	return plugin, control
 }
 
 // onlyNode lists one node, with the driver's topology as its labels, where the
 // provisioner would watch all nodes of the cluster. external-provisioner does the
 // same for --node-deployment.
-func onlyNode(name string, topology map[string]string) (corelisters.NodeLister, storagelisters.CSINodeLister) {
+func onlyNode(name string) (corelisters.NodeLister, storagelisters.CSINodeLister) {
 	nodes := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	csiNodes := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
-	keys := make([]string, 0, len(topology))
-	for k := range topology {
-		keys = append(keys, k)
-	}
 	// Adding to a store in memory cannot fail for objects that have a name.
-	_ = nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: topology}})
+	_ = nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: topology(name).GetSegments()}})
 	_ = csiNodes.Add(&storagev1.CSINode{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: Name, NodeID: name, TopologyKeys: keys}}},
+		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: Name, NodeID: name, TopologyKeys: []string{TopologyKey}}}},
 	})
 	return corelisters.NewNodeLister(nodes), storagelisters.NewCSINodeLister(csiNodes)
 }

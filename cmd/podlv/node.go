@@ -107,10 +107,6 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 			Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 		}
-		// The factory will start those informers that were asked for before.
-		config.Cluster.Claims.Informer()
-		config.Cluster.Volumes.Informer()
-		config.Cluster.Classes.Informer()
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
 		config.Events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: driver.Name, Host: f.name})
 	}
