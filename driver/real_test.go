@@ -153,7 +153,14 @@ func (n *realNode) tags(v volume) string {
 // settled waits until the volume's podlv.state=new is gone.
 func (n *realNode) settled(v volume) {
 	n.t.Helper()
-	require.Eventually(n.t, func() bool { return !strings.Contains(n.tags(v), "podlv.state=new") }, 20*time.Second, 200*time.Millisecond)
+	n.settledLV("vg0/" + v.handle())
+}
+
+func (n *realNode) settledLV(lv string) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool {
+		return !strings.Contains(n.lvm("lvs", "--noheadings", "-o", "lv_tags", lv), "podlv.state=new")
+	}, 20*time.Second, 200*time.Millisecond)
 }
 
 func (n *realNode) write(v volume, text string) {

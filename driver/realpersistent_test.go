@@ -212,7 +212,9 @@ func TestRealClaimRefusals(t *testing.T) {
 	requireCode(t, err, codes.OutOfRange, "vg0")
 	require.Equal(t, int64(64*mib), n.size(c.device()), "nothing of it was done")
 
-	// The superblock is gone: it may be somebody's data, and is not formatted.
+	// The superblock is gone: it may be somebody's data, and is not formatted. (Of a
+	// volume that still is new, it would be: a death may have left it so.)
+	n.settledLV(c.id)
 	require.NoError(t, n.take(c, "a"))
 	require.NoError(t, n.unstage(c))
 	out, err := exec.Command("dd", "if=/dev/zero", "of="+c.device(), "bs=64k", "count=1", "conv=fsync").CombinedOutput()
