@@ -33,6 +33,9 @@ func makeNetwork(ctx context.Context, nodes int) error {
 	commands := []string{
 		"link add " + bridge + " type bridge",
 		"addr add " + hostIP + "/24 dev " + bridge,
+		// One packet at a time: User-Mode Linux drops what is longer than a frame, and
+		// the host sends it again only after a fifth of a second.
+		"link set " + bridge + " gso_max_segs 1",
 		"link set " + bridge + " up",
 		"addr add " + serviceIP + "/32 dev lo",
 	}
@@ -40,6 +43,7 @@ func makeNetwork(ctx context.Context, nodes int) error {
 		commands = append(commands,
 			"tuntap add "+tap(n)+" mode tap",
 			"link set "+tap(n)+" master "+bridge,
+			"link set "+tap(n)+" gso_max_segs 1",
 			"link set "+tap(n)+" up",
 			"route add "+podCIDR(n)+" via "+nodeIP(n))
 	}

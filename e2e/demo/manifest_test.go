@@ -44,10 +44,8 @@ func TestPodsAskForInlineVolumesOfTheDriver(t *testing.T) {
 			continue
 		}
 		names = append(names, p.Name)
-		if p.Name != "claims" {
-			require.Equal(t, driver.Name, p.Spec.Volumes[0].CSI.Driver)
-			require.NotEmpty(t, p.Spec.Volumes[0].CSI.VolumeAttributes["size"])
-		}
+		require.Equal(t, driver.Name, p.Spec.Volumes[0].CSI.Driver)
+		require.NotEmpty(t, p.Spec.Volumes[0].CSI.VolumeAttributes["size"])
 		require.Equal(t, busyboxImage, p.Spec.Containers[0].Image)
 		require.Equal(t, corev1.PullNever, p.Spec.Containers[0].ImagePullPolicy)
 	}
