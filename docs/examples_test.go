@@ -97,7 +97,7 @@ func TestNamedFlagsMetricsAndEventsExist(t *testing.T) {
 		{"event", "`(Podlv[A-Za-z]+)`", "../driver/*.go"},
 	} {
 		sources := read(t, c.sources)
-		found := regexp.MustCompile(c.pattern).FindAllStringSubmatch(read(t, "operations.md", "inline-volumes.md", "device-classes.md"), -1)
+		found := regexp.MustCompile(c.pattern).FindAllStringSubmatch(read(t, "operations.md", "inline-volumes.md", "device-classes.md", "scheduling.md"), -1)
 		if len(found) == 0 {
 			t.Errorf("no %s is documented any more: is the pattern wrong?", c.what)
 		}

@@ -380,7 +380,8 @@ func (p *problems) count(at string, value text) int {
 }
 
 // parseSize reads a Kubernetes quantity of at least one byte and at most
-// lvm.MaxSize. A fraction of a byte is rounded up, as Kubernetes does.
+// lvm.MaxSize. A fraction of a byte beyond that is rounded up, as Kubernetes does:
+// 1.1Gi has one.
 func parseSize(text string) (int64, error) {
 	q, err := resource.ParseQuantity(text)
 	if err != nil {
@@ -388,6 +389,9 @@ func parseSize(text string) (int64, error) {
 	}
 	if q.Sign() <= 0 {
 		return 0, fmt.Errorf("%w: %q: must be more than 0", errInvalid, text)
+	}
+	if q.Cmp(*resource.NewQuantity(1, resource.BinarySI)) < 0 {
+		return 0, fmt.Errorf("%w: %q: is less than a byte: m means thousandths; write 100Mi", errInvalid, text)
 	}
 	if q.Cmp(*resource.NewQuantity(lvm.MaxSize, resource.BinarySI)) > 0 {
 		return 0, fmt.Errorf("%w: %q: an LV cannot be 8 EiB or larger", errRange, text)

@@ -89,6 +89,7 @@ func TestBadRequests(t *testing.T) {
 		"size missing":             {without, nil, codes.InvalidArgument, []string{`volumeAttributes[size] is missing`, `class "ssd" has no default size`}},
 		"size zero":                {newVolume("web", "0"), nil, codes.InvalidArgument, []string{`volumeAttributes[size]: `, `"0": must be more than 0`}},
 		"size negative":            {newVolume("web", "-1Gi"), nil, codes.InvalidArgument, []string{`"-1Gi": must be more than 0`}},
+		"size in thousandths":      {newVolume("web", "100m"), nil, codes.InvalidArgument, []string{`"100m": is less than a byte: m means thousandths; write 100Mi`}},
 		"size no quantity":         {newVolume("web", "10GB"), nil, codes.InvalidArgument, []string{`"10GB" is not a quantity; write 500Mi or 10Gi`}},
 		"size above the VG":        {newVolume("web", "1Ti"), nil, codes.ResourceExhausted, []string{"no space: VG vg0 has 10236Mi free, 1Ti are needed"}},
 		"size of 8 EiB":            {newVolume("web", "8Ei"), nil, codes.OutOfRange, []string{`"8Ei": an LV cannot be 8 EiB or larger`}},

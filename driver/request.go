@@ -213,9 +213,15 @@ func decodeCapability(c *csi.VolumeCapability) (fsType string, err error) {
 	}
 }
 
+// InlineAttributes are the keys that a user may write in an inline volume's
+// attributes, sorted.
+func InlineAttributes() []string {
+	return []string{attributeClass, attributeMkfsOptions, attributeMountOptions, attributeSize}
+}
+
 // knownAttributes refuses what no one would act on.
 func knownAttributes(c map[string]string) error {
-	allowed := []string{attributeClass, attributeMkfsOptions, attributeMountOptions, attributeSize}
+	allowed := InlineAttributes()
 	var unknown []string
 	for k := range c {
 		if slices.Contains(kubeletKeys, k) {

@@ -30,6 +30,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		"an unsafe reaper":     {[]string{"node", "--node-name=n", "--config=" + good, "--standalone", "--reaper-passes=1"}, 1, []string{"must be at least 2"}},
 		"an unknown log level": {[]string{"node", "--node-name=n", "--config=" + good, "--log-level=loud"}, 1, []string{`--log-level "loud": must be debug, info, warn or error`}},
 		"an unknown command":   {[]string{"nod"}, 1, []string{`unknown command "nod"`}},
+		"a StorageClass twice": {[]string{"policies", "--config=" + good, "--storage-class=x=a", "--storage-class=x"}, 1, []string{`--storage-class x: "x" is there already`}},
+		"an unknown class":     {[]string{"policies", "--config=" + good, "--storage-class=x=b"}, 1, []string{`StorageClass "x"`, `class "b": unknown`}},
+		"policies":             {[]string{"policies", "--config=" + good, "--storage-class=x", "--default-storage-class=x"}, 0, []string{"kind: MutatingAdmissionPolicy\n", "podlv.dev/storage-classes: '*x='", "podlv-pool-ssd"}},
 		"checked and bad":      {[]string{"check-config", bad}, 1, []string{`unknown field "pools[0].reserv"`}},
 		"checked and good":     {[]string{"check-config", good}, 0, []string{"good.yaml: ok"}},
 	} {
