@@ -68,6 +68,13 @@ func decodeCreate(r *csi.CreateVolumeRequest, classes *Classes, node string) (cr
 // parameters are a StorageClass's.
 type parameters struct{ class, fsType, claim string }
 
+// ClassOf is the name of the device class that a StorageClass's parameters ask for; ""
+// is the default one. The error names every parameter that podlv does not know.
+func ClassOf(given map[string]string) (string, error) {
+	p, err := decodeParameters(given)
+	return p.class, err
+}
+
 func decodeParameters(given map[string]string) (parameters, error) {
 	p := parameters{class: given[parameterClass], fsType: given[keyFSType]}
 	if given[keyClaimName] != "" {

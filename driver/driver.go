@@ -165,7 +165,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		}
 	}
 	if d.config.HTTPAddress != "" {
-		web, err := d.serveHTTP(task)
+		web, err := serveHTTP(d.config.HTTPAddress, d.registry, d.identity.ready, task)
 		if err != nil {
 			stop(err)
 		} else {
@@ -234,20 +234,20 @@ func (c grpcCloser) Close() error { c.Stop(); return nil }
 
 // serveHTTP serves metrics and health. Liveness does not ask LVM: a restart would
 // not make a hung disk answer, and would kill lvm in the middle of a write.
-func (d *Driver) serveHTTP(task func(string, func() error)) (io.Closer, error) {
+func serveHTTP(address string, registry *prometheus.Registry, ready func(context.Context) error, task func(string, func() error)) (io.Closer, error) {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 		defer cancel()
-		if err := d.identity.prober.ready(ctx); err != nil {
+		if err := ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	l, err := net.Listen("tcp", d.config.HTTPAddress)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("metrics and health: %w", err)
 	}

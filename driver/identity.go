@@ -24,7 +24,15 @@ func topology(node string) *csi.Topology {
 type identity struct {
 	csi.UnimplementedIdentityServer
 	version string
-	prober  *prober
+	prober  *prober // nil where there is no LVM to ask
+}
+
+// ready is nil when LVM answers and has what the device classes need.
+func (s *identity) ready(ctx context.Context) error {
+	if s.prober == nil {
+		return nil
+	}
+	return s.prober.ready(ctx)
 }
 
 var _ csi.IdentityServer = &identity{}
@@ -58,7 +66,7 @@ func (s *identity) GetPluginCapabilities(context.Context, *csi.GetPluginCapabili
 // the device classes need. It is for readiness; a liveness probe that depends on
 // LVM would restart the agent in the middle of a write.
 func (s *identity) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
-	if err := s.prober.ready(ctx); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil

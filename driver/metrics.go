@@ -29,10 +29,7 @@ func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*
 			Name: "podlv_lvm_command_duration_seconds", Help: "Time that lvm commands took, by verb and result (ok, failed).",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
 		}, []string{"verb", "result"}),
-		rpcs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "podlv_rpc_duration_seconds", Help: "Time that RPCs took, by method and gRPC code.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
-		}, []string{"method", "code"}),
+		rpcs: newRPCMetric(),
 		orphans: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "podlv_orphans", Help: "Inline LVs without a pod that the reaper saw in its last pass, by volume group.",
 		}, []string{"vg"}),
@@ -57,6 +54,13 @@ func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*
 		}
 	}
 	return m, nil
+}
+
+func newRPCMetric() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "podlv_rpc_duration_seconds", Help: "Time that RPCs took, by method and gRPC code.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
+	}, []string{"method", "code"})
 }
 
 func (m *metrics) rpc(method, code string, took time.Duration) {
