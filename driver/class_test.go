@@ -146,7 +146,7 @@ func TestSocketInUse(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "sub", "csi.sock")
 	fake := mounttest.Fake{Host: n.host}
 	config := driver.Config{
-		NodeName: "node1", Socket: socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
+		NodeName: "node1", Socket: socket, Classes: n.classes, Runner: n.host, Stamp: n.host.Stamp, Mounter: fake, Devices: fake, Filesystem: fake,
 		Reaper: driver.ReaperConfig{}, Clock: n.clock, Log: slog.New(slog.DiscardHandler),
 	}
 	run := func(ctx context.Context) chan error {

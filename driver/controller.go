@@ -102,7 +102,7 @@ func (s *controller) ValidateVolumeCapabilities(ctx context.Context, r *csi.Vali
 	if len(r.GetVolumeCapabilities()) == 0 {
 		return nil, fmt.Errorf("%w: volume capabilities are missing", errInvalid)
 	}
-	v, err := s.persistent.get(ctx, h)
+	v, err := s.persistent.find(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (s *controller) ControllerGetVolume(ctx context.Context, r *csi.ControllerG
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.persistent.get(ctx, h)
+	v, err := s.persistent.find(ctx, h)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ type Config struct {
 
 	Classes    *ClassSource
 	Runner     lvm.Runner
+	Stamp      func(device string) (string, error) // lvm.Stamp
 	Mounter    Mounter
 	Devices    Devices
 	Filesystem Filesystem
@@ -54,6 +55,8 @@ type Config struct {
 type Driver struct {
 	config   Config
 	client   *lvm.Client
+	model    *model
+	capacity *capacityPublisher // nil without a Cluster
 	settle   *settler
 	reaper   *reaper
 	identity *identity
@@ -95,11 +98,12 @@ func New(c Config) (*Driver, error) {
 	if d.metrics, err = newMetrics(d.registry, d.client.Running); err != nil {
 		return nil, err
 	}
+	d.model = newModel(d.client, c.Stamp, c.Clock)
 	d.settle = newSettler(d.client, c.Clock, c.Log)
-	space := &spaceWaiter{lvm: d.client, pods: c.Pods, clock: c.Clock, log: c.Log}
+	space := &spaceWaiter{lvm: d.client, model: d.model, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	volumes := &persistent{
-		lvm: d.client, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space, log: c.Log,
+		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space, log: c.Log,
 	}
 	d.node = &node{
 		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem, mounts: c.Mounter, devices: c.Devices, persistent: volumes,
@@ -112,6 +116,15 @@ func New(c Config) (*Driver, error) {
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
+	}
+	if c.Cluster != nil {
+		if c.Cluster.Namespace == "" {
+			return nil, fmt.Errorf("%w: %w", errInvalid, errNoNamespace)
+		}
+		d.capacity = &capacityPublisher{node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: d.model, clock: c.Clock, log: c.Log}
+		if err := d.metrics.gauge(d.registry, "podlv_capacity_staleness_seconds", "Time since the published capacity was seen to be what the volume groups have; -1 before the first time.", d.capacity.staleness); err != nil {
+			return nil, err
+		}
 	}
 	return d, nil
 }
@@ -132,7 +145,10 @@ func (d *Driver) Run(ctx context.Context) error {
 	defer stop(nil)
 	provision := func(context.Context) error { return nil }
 	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
-		if provision, err = d.provisioner(ctx); err != nil {
+		if provision, err = d.provisioner(ctx); err == nil {
+			err = d.capacity.watch()
+		}
+		if err != nil {
 			return errors.Join(fmt.Errorf("provisioner: %w", err), socket.Close())
 		}
 	}
@@ -149,6 +165,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	task("serve CSI", func() error { return server.Serve(socket) })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
+	if d.capacity != nil {
+		task("publish capacity", func() error { d.capacity.run(ctx); return nil })
+	}
 	task("settle", func() error { d.settle.run(ctx); return nil })
 	task("reap", func() error { d.reaper.run(ctx); return nil })
 	task("device classes", func() error {

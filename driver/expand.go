@@ -24,7 +24,7 @@ type expandRequest struct {
 // It gives the size that the volume has then. What is large enough already is left
 // alone, so that a call can be repeated wherever the one before it ended.
 func (p *persistent) expand(ctx context.Context, q expandRequest, classes *Classes) (int64, error) {
-	v, err := p.get(ctx, q.handle)
+	v, err := p.find(ctx, q.handle)
 	if err != nil {
 		return 0, err
 	}

@@ -73,3 +73,20 @@ var FilesystemUUID = filesystemUUID
 func (d *Driver) Reload(ctx context.Context) {
 	d.config.Classes.reload(ctx, d.client, d.config.Log)
 }
+
+// CapacityPublisher is a publisher that knows nothing yet of what was published,
+// like that of an agent that was started again.
+func (d *Driver) CapacityPublisher() func(context.Context) error {
+	p := &capacityPublisher{
+		node: d.config.NodeName, cluster: d.config.Cluster, classes: d.config.Classes, model: newModel(d.client, d.config.Stamp, d.config.Clock),
+		clock: d.config.Clock, log: d.config.Log,
+	}
+	return p.publish
+}
+
+// Look makes the agent see what was committed since it looked last, as it does twice
+// a second while it publishes capacity.
+func (d *Driver) Look(ctx context.Context) error {
+	_, _, err := d.model.volumeGroups(ctx)
+	return err
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/podlv/podlv/driver"
@@ -40,6 +41,7 @@ type fakeNode struct {
 	agent   *driver.Driver
 	name    string          // "node1" when empty
 	cluster *driver.Cluster // nil: the agent provisions nothing
+	timer   clock.Clock     // of the agent; nil: clock
 	log     io.Writer
 	socket  string // of an agent that runs
 	// kept is the UUID of the LV that must be the one that is published again.
@@ -97,10 +99,14 @@ func (n *fakeNode) restart() {
 	n.t.Helper()
 	n.host.Restart()
 	fake := mounttest.Fake{Host: n.host}
+	var timer clock.Clock = n.clock
+	if n.timer != nil {
+		timer = n.timer
+	}
 	var err error
 	n.agent, err = driver.New(driver.Config{
-		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Mounter: fake, Devices: fake, Filesystem: fake,
-		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: n.clock,
+		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Stamp: n.host.Stamp, Mounter: fake, Devices: fake, Filesystem: fake,
+		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: timer,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(n.t, err)

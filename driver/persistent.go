@@ -18,6 +18,7 @@ import (
 // persistent makes, finds and removes persistent volumes.
 type persistent struct {
 	lvm        *lvm.Client
+	model      *model
 	devices    Devices
 	filesystem Filesystem
 	mounts     Mounter
@@ -145,9 +146,28 @@ func (v persistentVolume) satisfies(q createRequest) error {
 	}
 }
 
-// get finds a volume. errNotThere when there is none of ours.
+// get asks LVM for a volume. errNotThere when there is none of ours.
 func (p *persistent) get(ctx context.Context, h handle) (persistentVolume, error) {
 	l, err := p.lvm.Lookup(ctx, h.VG, h.LV)
+	return h.volume(l, err)
+}
+
+// find is get, but for what does not need to know whether the volume is active: it
+// asks LVM only if something has changed.
+func (p *persistent) find(ctx context.Context, h handle) (persistentVolume, error) {
+	g, err := p.model.volumeGroup(ctx, h.VG)
+	if err != nil {
+		return h.volume(lvm.LogicalVolume{}, err)
+	}
+	l, ok := g.LogicalVolume(h.LV)
+	if !ok {
+		err = fmt.Errorf("LV %s: %w", h, lvm.ErrNotFound)
+	}
+	return h.volume(l, err)
+}
+
+// volume is the volume of an LV that was looked for.
+func (h handle) volume(l lvm.LogicalVolume, err error) (persistentVolume, error) {
 	if errors.Is(err, lvm.ErrNotFound) {
 		return persistentVolume{}, fmt.Errorf("volume %s: %w: %w", h, errNotThere, err)
 	}
@@ -164,7 +184,7 @@ func (p *persistent) get(ctx context.Context, h handle) (persistentVolume, error
 // list is every persistent volume of the node that can be handed out, sorted by
 // handle.
 func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVolume, error) {
-	groups, err := p.lvm.VolumeGroups(ctx)
+	groups, _, err := p.model.volumeGroups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +267,7 @@ func (p *persistent) unused(h handle) (active bool, err error) {
 
 // capacity is the largest volume of the class that could be made now, in bytes.
 func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
-	g, err := p.lvm.VolumeGroup(ctx, class.Pool.VolumeGroup)
+	g, err := p.model.volumeGroup(ctx, class.Pool.VolumeGroup)
 	if errors.Is(err, lvm.ErrNotFound) || errors.Is(err, lvm.ErrUnavailable) {
 		return 0, nil // readiness says why
 	}

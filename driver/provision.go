@@ -30,6 +30,8 @@ import (
 // caller's: it trims what they keep, and may share them between many agents.
 type Cluster struct {
 	Client kubernetes.Interface
+	// Namespace is where the node's CSIStorageCapacity objects are: the agent's own.
+	Namespace string
 	// Start starts the informers that have not been started yet; informers of a
 	// factory have it. Nothing must come from the API server before Run calls it:
 	// the provisioner's library writes to client-go's Scheme as it is put together,

@@ -32,16 +32,13 @@ const (
 func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
 	t.Helper()
 	n := newFakeNode(t)
-	client := fake.NewClientset(&storagev1.StorageClass{
-		ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": "ssd"},
-		VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
-	})
+	client := fake.NewClientset(storageClass("fast", "ssd"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "uid-of-node1"}})
 	for _, o := range objects {
 		require.NoError(t, client.Tracker().Add(o))
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	n.cluster = &driver.Cluster{
-		Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Client: client, Namespace: "podlv-system", Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	t.Cleanup(factory.Shutdown) // after the agent, which ends its informers

@@ -37,7 +37,7 @@ func (d *Driver) recoverUntilDone(ctx context.Context) {
 func (d *Driver) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	groups, err := d.client.VolumeGroups(ctx)
+	groups, _, err := d.model.volumeGroups(ctx)
 	if err != nil {
 		return err
 	}

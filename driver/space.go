@@ -29,6 +29,7 @@ const (
 // but kubelet unpublishes the ended one's volume only seconds later.
 type spaceWaiter struct {
 	lvm   *lvm.Client
+	model *model
 	pods  Pods // nil without a Kubernetes API
 	clock clock.Clock
 	log   *slog.Logger
@@ -104,8 +105,8 @@ func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, m
 }
 
 // checked runs a command that takes space. Where the class promises more than lvm2
-// itself checks, the space is looked at first, in one more command, and no other
-// LV of the pool is made meanwhile.
+// itself checks, the space is looked at first, and no other LV of the pool is made
+// meanwhile.
 func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.VolumeGroup) error, command func() error) error {
 	if class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
 		return command()
@@ -117,7 +118,7 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.V
 	case <-ctx.Done():
 		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, ctx.Err())
 	}
-	g, err := s.lvm.VolumeGroup(ctx, class.Pool.VolumeGroup)
+	g, err := s.model.volumeGroup(ctx, class.Pool.VolumeGroup)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestContract(t *testing.T) {
 			Disks:      contractDisks,
 			OpenDevice: func(path string) (lvmtest.Device, error) { return h.Open(path) },
 			Features: lvmtest.Features{
-				Striped: true, RAID1: true, Thin: true, Snapshots: true,
+				Striped: true, RAID1: true, Thin: true, Snapshots: true, Stamp: h.Stamp,
 				HideDisk: func(disk string) (func() error, error) {
 					return func() error { return h.ReturnDisk(disk) }, h.TakeDisk(disk)
 				},

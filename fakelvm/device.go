@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+
+	"github.com/podlv/podlv/lvm"
 )
 
 // blockDevice is what a path under /dev leads to: a disk or an active LV.
@@ -274,3 +276,18 @@ var (
 	_ io.ReaderAt = (*Device)(nil)
 	_ io.WriterAt = (*Device)(nil)
 )
+
+// Stamp is lvm.Stamp of one of the machine's disks.
+func (h *Host) Stamp(path string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.disk(path)
+	switch {
+	case d == nil || d.absent:
+		return "", &fs.PathError{Op: "open", Path: path, Err: errNoEntry}
+	case d.pv == nil:
+		return "", fmt.Errorf("%s %w", path, lvm.ErrNoLabel)
+	default:
+		return fmt.Sprintf("%d %d at %d", d.pv.seqno, d.pv.textSize, d.pv.ring), nil
+	}
+}

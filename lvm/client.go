@@ -83,10 +83,12 @@ func (c *Client) VolumeGroup(ctx context.Context, name string) (VolumeGroup, err
 	if err != nil {
 		return VolumeGroup{}, err
 	}
-	return find(groups, name)
+	return Find(groups, name)
 }
 
-func find(groups []VolumeGroup, name string) (VolumeGroup, error) {
+// Find is the VG of that name in a report. ErrNotFound when there is none,
+// ErrUnavailable when there are several.
+func Find(groups []VolumeGroup, name string) (VolumeGroup, error) {
 	var found []VolumeGroup
 	for _, g := range groups {
 		if g.Name == name {

@@ -44,7 +44,7 @@ func (c *Client) explain(ctx context.Context, failed error, why func(VolumeGroup
 		// What the command did is not known: no error may look final.
 		return fmt.Errorf("%w; %w: the state could not be read to learn why: %w", failed, ErrUnavailable, err)
 	}
-	g, err := find(groups, vg)
+	g, err := Find(groups, vg)
 	if err != nil {
 		return &ExplainedError{Reason: err, Failed: failed}
 	}

@@ -27,6 +27,7 @@ import (
 // nodeFlags are the flags of podlv node.
 type nodeFlags struct {
 	name       string
+	namespace  string
 	config     string
 	kubeletDir string
 	socket     string
@@ -48,6 +49,7 @@ func nodeCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "node-name", "", "name of this Kubernetes node (required)")
+	flags.StringVar(&f.namespace, "namespace", "podlv-system", "namespace of the CSIStorageCapacity objects: the agent's own")
 	flags.StringVar(&f.config, "config", "/etc/podlv/classes.yaml", "file of pools and device classes; it is read again when it changes")
 	flags.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "kubelet's folder, at the same path as on the host")
 	flags.StringVar(&f.socket, "csi-socket", "", "path of the CSI socket, as kubelet sees it (default KUBELET-DIR/plugins/podlv.dev/csi.sock)")
@@ -77,7 +79,7 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	linux := driver.NewLinux()
 	config := driver.Config{
 		NodeName: f.name, Version: version, Socket: f.socket, HTTPAddress: f.http,
-		Classes: classes, Runner: lvm.Exec{Path: f.lvmPath}, Mounter: linux, Devices: linux, Filesystem: linux,
+		Classes: classes, Runner: lvm.Exec{Path: f.lvmPath}, Stamp: lvm.Stamp, Mounter: linux, Devices: linux, Filesystem: linux,
 		Kubelet: driver.NewKubeletWitness(f.kubeletDir),
 		Reaper:  f.reaper, Clock: clock.RealClock{}, Log: log,
 	}
@@ -104,7 +106,7 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		config.Pods = driver.NewPods(client, f.name)
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
 		config.Cluster = &driver.Cluster{
-			Client: client, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
+			Client: client, Namespace: f.namespace, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 		}
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
@@ -123,6 +125,9 @@ func (f *nodeFlags) client() (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("reach the Kubernetes API: %w (use --kubeconfig, or --standalone without one)", err)
 	}
 	config.UserAgent = "podlv/" + version
+	// A burst of claims must not make capacity late. The API server has its own ways
+	// to be fair (API Priority and Fairness).
+	config.QPS, config.Burst = 50, 100
 	return kubernetes.NewForConfig(config)
 }
 

@@ -37,6 +37,7 @@ func RealMachine(t *testing.T, disks []string) Machine {
 			HideDisk:  func(disk string) (func() error, error) { return conf.hide(disk) },
 			Configure: func(text string) (func() error, error) { return conf.add(text) },
 			Commits:   commits,
+			Stamp:     lvm.Stamp,
 		},
 	}
 }

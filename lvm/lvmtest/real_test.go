@@ -16,6 +16,7 @@ var disks = flag.String("lvm.disks", "", "empty disks, by commas; what is on the
 
 // One test a chapter: test-lvm divides tests among machines.
 func TestRealReport(t *testing.T)   { chapter(t, "report") }
+func TestRealStamp(t *testing.T)    { chapter(t, "stamp") }
 func TestRealCreate(t *testing.T)   { chapter(t, "create") }
 func TestRealSpace(t *testing.T)    { chapter(t, "space") }
 func TestRealNames(t *testing.T)    { chapter(t, "names") }
@@ -42,7 +43,7 @@ func chapter(t *testing.T, name string) {
 
 // TestRealChapters would notice a chapter that has no test above.
 func TestRealChapters(t *testing.T) {
-	if n := len(lvmtest.Chapters()); n != 14 {
+	if n := len(lvmtest.Chapters()); n != 15 {
 		t.Fatalf("the contract has %d chapters: give each a test in this file", n)
 	}
 }

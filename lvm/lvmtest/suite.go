@@ -16,6 +16,7 @@ var chapters = []struct {
 	contracts []contract
 }{
 	{"report", reportContracts},
+	{"stamp", stampContracts},
 	{"create", createContracts},
 	{"space", spaceContracts},
 	{"names", nameContracts},

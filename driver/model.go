@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+const (
+	// modelAge is how old a report may be although no metadata has changed: thin
+	// pools fill, disks vanish and VGs of other disks come without a commit here.
+	modelAge = 30 * time.Second
+	// blindAge is how old it may be while a PV's disk cannot be read.
+	blindAge = 2 * time.Second
+	// modelTries is how often a report is made again because it showed PVs that were
+	// not known before it.
+	modelTries = 3
+)
+
+// model is the VGs of the node, as their metadata is on disk now. It asks LVM only
+// when the disks say that something was committed since it did last, or when that
+// is long ago: how full thin pools are and which LVs are active or open is as old as
+// the report. A VG's sizes, LVs and tags are never older than the call.
+type model struct {
+	lvm   *lvm.Client
+	stamp func(device string) (string, error) // lvm.Stamp
+	clock clock.Clock
+	turn  chan struct{} // a token: what follows is its holder's
+
+	groups  []lvm.VolumeGroup
+	stamps  map[string]string // PV → what it had before the report was made
+	blind   bool              // a PV could not be read
+	at      time.Time
+	version int64
+}
+
+func newModel(client *lvm.Client, stamp func(string) (string, error), c clock.Clock) *model {
+	return &model{lvm: client, stamp: stamp, clock: c, turn: make(chan struct{}, 1)}
+}
+
+// volumeGroups gives the VGs, which the caller must not change, and the number of
+// the report that they are from: it goes up with every report.
+func (m *model) volumeGroups(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return nil, 0, fmt.Errorf("wait for a report of the VGs: %w", ctx.Err())
+	}
+	// Of disks that are read before the report a later commit is seen next time.
+	stamps := m.read(m.groups)
+	age := modelAge
+	if m.blind {
+		age = blindAge
+	}
+	if m.version > 0 && m.clock.Since(m.at) < age && maps.Equal(stamps, m.stamps) {
+		return m.groups, m.version, nil
+	}
+	for range modelTries {
+		at := m.clock.Now()
+		groups, err := m.lvm.VolumeGroups(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		m.groups, m.stamps, m.at = groups, stamps, at
+		m.version++
+		if stamps = m.read(groups); maps.Equal(stamps, m.stamps) {
+			break
+		}
+	}
+	return m.groups, m.version, nil
+}
+
+// volumeGroup gives one VG. lvm.ErrNotFound, lvm.ErrUnavailable.
+func (m *model) volumeGroup(ctx context.Context, name string) (lvm.VolumeGroup, error) {
+	groups, _, err := m.volumeGroups(ctx)
+	if err != nil {
+		return lvm.VolumeGroup{}, err
+	}
+	return lvm.Find(groups, name)
+}
+
+// read is the stamps of the VGs' PVs. One that cannot be read has a stamp, too: as
+// long as the error is the same nothing has changed.
+func (m *model) read(groups []lvm.VolumeGroup) map[string]string {
+	stamps := map[string]string{}
+	m.blind = false
+	for _, g := range groups {
+		for _, p := range g.PhysicalVolumes {
+			if p.Missing {
+				continue
+			}
+			s, err := m.stamp(p.Device)
+			if err != nil {
+				s, m.blind = "error: "+err.Error(), true
+			}
+			stamps[p.Device] = s
+		}
+	}
+	return stamps
+}
