@@ -93,10 +93,10 @@ func TestExamplesOfPodsParse(t *testing.T) {
 func TestNamedFlagsMetricsAndEventsExist(t *testing.T) {
 	for _, c := range []struct{ what, pattern, sources string }{
 		{"flag", "`--([a-z-]+)", "../cmd/podlv/*.go"},
-		{"metric", "`(podlv_[a-z_]+)`", "../driver/*.go"},
-		{"event", "`(Podlv[A-Za-z]+)`", "../driver/*.go"},
+		{"metric", "`(podlv_[a-z_]+)`", "../driver/*.go ../driver/controller/*.go"},
+		{"event", "`(Podlv[A-Za-z]+)`", "../driver/*.go ../driver/controller/*.go"},
 	} {
-		sources := read(t, c.sources)
+		sources := read(t, strings.Fields(c.sources)...)
 		found := regexp.MustCompile(c.pattern).FindAllStringSubmatch(read(t, "operations.md", "inline-volumes.md", "device-classes.md", "scheduling.md"), -1)
 		if len(found) == 0 {
 			t.Errorf("no %s is documented any more: is the pattern wrong?", c.what)

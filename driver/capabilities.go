@@ -73,7 +73,9 @@ func (s CapabilityServer) Run(ctx context.Context) error {
 
 // onlyControllerCapabilities is a Controller service that can do nothing: an expansion
 // in particular is the node's.
-type onlyControllerCapabilities struct{ csi.UnimplementedControllerServer }
+type onlyControllerCapabilities struct {
+	csi.UnimplementedControllerServer
+}
 
 func (onlyControllerCapabilities) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
 	return &csi.ControllerGetCapabilitiesResponse{}, nil

@@ -68,6 +68,9 @@ func decodeCreate(r *csi.CreateVolumeRequest, classes *Classes, node string) (cr
 // parameters are a StorageClass's.
 type parameters struct{ class, fsType, claim string }
 
+// ClassParameter is the parameter of a StorageClass that names its device class.
+const ClassParameter = parameterClass
+
 // ClassOf is the name of the device class that a StorageClass's parameters ask for; ""
 // is the default one. The error names every parameter that podlv does not know.
 func ClassOf(given map[string]string) (string, error) {

@@ -5,17 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -67,11 +63,10 @@ func nodeCommand() *cobra.Command {
 }
 
 func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return fmt.Errorf("--log-level %q: must be debug, info, warn or error", f.logLevel)
+	log, err := newLog(cmd, f.logLevel)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	classes, err := driver.LoadClasses(f.config)
 	if err != nil {
 		return err
@@ -88,7 +83,7 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	config.Reaper.WithoutAPI = f.standalone
 	if !f.standalone {
-		client, err := f.client()
+		client, err := newClient(f.kubeconfig, "use --kubeconfig, or --standalone without one")
 		if err != nil {
 			return err
 		}
@@ -117,25 +112,6 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	return agent.Run(ctx)
-}
-
-func (f *nodeFlags) client() (kubernetes.Interface, error) {
-	config, err := f.restConfig()
-	if err != nil {
-		return nil, fmt.Errorf("reach the Kubernetes API: %w (use --kubeconfig, or --standalone without one)", err)
-	}
-	config.UserAgent = "podlv/" + version
-	// A burst of claims must not make capacity late. The API server has its own ways
-	// to be fair (API Priority and Fairness).
-	config.QPS, config.Burst = 50, 100
-	return kubernetes.NewForConfig(config)
-}
-
-func (f *nodeFlags) restConfig() (*rest.Config, error) {
-	if f.kubeconfig == "" {
-		return rest.InClusterConfig()
-	}
-	return clientcmd.BuildConfigFromFlags("", f.kubeconfig)
 }
 
 func checkCommand() *cobra.Command {

@@ -73,20 +73,20 @@ func capacityChange() *v1.MatchResources {
 // ownCapacity lets an agent publish capacity of its own node only, owned by its Node.
 func (c Config) ownCapacity() v1.ValidatingAdmissionPolicySpec {
 	own := func(o string) string {
-		return fmt.Sprintf(`%[1]s.?nodeTopology.?matchLabels.orValue({}) == {"%[2]s": variables.node} && !has(%[1]s.nodeTopology.matchExpressions)
-&& %[1]s.metadata.?ownerReferences.orValue([]).exists(r, r.kind == "Node" && r.name == variables.node)`, o, driver.TopologyKey)
+		return fmt.Sprintf(`%[1]s.?nodeTopology.?matchLabels.orValue({}) == {"%[2]s": variables.node} && !has(%[1]s.nodeTopology.matchExpressions)`, o, driver.TopologyKey)
 	}
 	return v1.ValidatingAdmissionPolicySpec{
 		MatchConditions: c.isAgent(),
 		Variables:       []v1.Variable{agentNode()},
 		Validations: []v1.Validation{
 			{
-				Expression:        `request.operation == "DELETE" || (` + own("object") + `)`,
+				Expression: `request.operation == "DELETE" || (` + own("object") + `
+&& object.metadata.?ownerReferences.orValue([]).exists(r, r.kind == "Node" && r.name == variables.node))`,
 				MessageExpression: `"the agent of node \"" + variables.node + "\" may publish the capacity of that node only, in an object that its Node owns"`,
 			},
 			{
 				Expression:        `request.operation == "CREATE" || (` + own("oldObject") + `)`,
-				MessageExpression: `"the agent of node \"" + variables.node + "\" may change or delete only what that node's agent has published"`,
+				MessageExpression: `"the agent of node \"" + variables.node + "\" may change or delete that node's capacity only"`,
 			},
 		},
 	}

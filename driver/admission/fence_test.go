@@ -152,7 +152,7 @@ func agentsAreFenced(t *testing.T, c *cluster) {
 	_, err = objects.Patch(t.Context(), "two", types.MergePatchType, resize, metav1.PatchOptions{})
 	require.ErrorContains(t, err, own)
 	err = objects.Delete(t.Context(), "two", metav1.DeleteOptions{})
-	require.ErrorContains(t, err, `the agent of node "one" may change or delete only what that node's agent has published`)
+	require.ErrorContains(t, err, `the agent of node "one" may change or delete that node's capacity only`)
 	require.NoError(t, objects.Delete(t.Context(), "one", metav1.DeleteOptions{}))
 	for _, name := range []string{"podlv-one", "podlv-two"} {
 		require.NoError(t, c.api.CoreV1().Pods("podlv-system").Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}))
