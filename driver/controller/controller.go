@@ -141,7 +141,7 @@ func (k *Controller) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-k.watched.changed:
-		case <-k.config.Clock.After(passInterval):
+		case <-k.config.Clock.After(k.untilDue()):
 		}
 		select {
 		case <-ctx.Done():

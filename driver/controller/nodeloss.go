@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -68,6 +69,17 @@ func (k *Controller) lostNodes(ctx context.Context) error {
 	}
 	k.metrics.lost.Set(float64(len(k.lost)))
 	return errors.Join(errs...)
+}
+
+// untilDue is how long at most until a pass finds something to do by itself.
+func (k *Controller) untilDue() time.Duration {
+	wait := passInterval
+	for _, since := range k.lost {
+		if left := k.config.NodeLossDelay - k.config.Clock.Since(since); left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	return wait
 }
 
 // nodeOf is the node of a volume that podlv has made, "" for any other: one that
