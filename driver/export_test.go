@@ -74,14 +74,14 @@ func (d *Driver) Reload(ctx context.Context) {
 	d.config.Classes.reload(ctx, d.client, d.config.Log)
 }
 
-// CapacityPublisher is a publisher that knows nothing yet of what was published,
-// like that of an agent that was started again.
-func (d *Driver) CapacityPublisher() func(context.Context) error {
-	p := &capacityPublisher{
-		node: d.config.NodeName, cluster: d.config.Cluster, classes: d.config.Classes, model: newModel(d.client, d.config.Stamp, d.config.Clock),
-		clock: d.config.Clock, log: d.config.Log,
+// Publish is a round of a publisher that knows nothing yet of what was published, like
+// that of an agent that was started again.
+func (d *Driver) Publish(ctx context.Context) error {
+	p, err := newPublisher(d.config, newModel(d.client, d.config.Stamp, d.config.Clock))
+	if err != nil {
+		return err
 	}
-	return p.publish
+	return p.publish(ctx)
 }
 
 // Look makes the agent see what was committed since it looked last, as it does twice
