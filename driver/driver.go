@@ -105,6 +105,9 @@ func New(c Config) (*Driver, error) {
 			return nil, err
 		}
 	}
+	if err := d.registry.Register(&poolMetrics{classes: c.Classes, model: d.model, publisher: d.publish, log: c.Log}); err != nil {
+		return nil, err
+	}
 	space := &spaceWaiter{lvm: d.client, model: d.model, publisher: d.publish, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	volumes := &persistent{
@@ -121,11 +124,6 @@ func New(c Config) (*Driver, error) {
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
-	}
-	if c.Cluster != nil {
-		if err := d.metrics.gauge(d.registry, "podlv_capacity_staleness_seconds", "Time since what the scheduler is told was seen to be what the volume groups have; -1 before the first time.", d.publish.staleness); err != nil {
-			return nil, err
-		}
 	}
 	return d, nil
 }

@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"github.com/prometheus/client_golang/prometheus"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -90,3 +91,6 @@ func (d *Driver) Look(ctx context.Context) error {
 	_, _, err := d.model.volumeGroups(ctx)
 	return err
 }
+
+// Metrics are the agent's.
+func (d *Driver) Metrics() *prometheus.Registry { return d.registry }

@@ -21,6 +21,8 @@ type account struct {
 	allocatable int64
 	// owed is what bound pods will still make, which no claim may take.
 	owed int64
+	// charged is what all bound pods take, made or not.
+	charged int64
 	// requested is the sum of the bound pods' requests. kubelet ends running pods when
 	// it starts and allocatable is less (kubernetes 1.36, pkg/kubelet/lifecycle/predicate.go).
 	requested int64
@@ -77,6 +79,7 @@ func (l ledger) account(pool Pool, requested int64) account {
 			continue
 		}
 		pods += made[p.uid]
+		a.charged += p.of(pool.Name)
 		a.owed += max(0, p.of(pool.Name)-made[p.uid])
 	}
 	room := l.free(g, pool) - pool.Reserve + pods + passing
