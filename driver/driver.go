@@ -105,7 +105,7 @@ func New(c Config) (*Driver, error) {
 			return nil, err
 		}
 	}
-	if err := d.registry.Register(&poolMetrics{classes: c.Classes, model: d.model, publisher: d.publish, log: c.Log}); err != nil {
+	if err := d.registry.Register(newPoolMetrics(c.Classes, d.model, d.publish, c.Log)); err != nil {
 		return nil, err
 	}
 	space := &spaceWaiter{lvm: d.client, model: d.model, publisher: d.publish, pods: c.Pods, clock: c.Clock, log: c.Log}

@@ -27,29 +27,53 @@ type poolMetrics struct {
 	model     *model
 	publisher *publisher // nil without a Kubernetes API
 	log       *slog.Logger
+	descs     map[string]*prometheus.Desc // by name
 }
 
-func poolMetric(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("podlv_"+name, help, labels, nil)
-}
-
-var (
-	poolSize        = poolMetric("pool_size_bytes", "Size of a pool: of its volume group, or of its thin pool.", "pool")
-	poolFree        = poolMetric("pool_free_bytes", "What volumes can still be made of, the reserve included; of a thin pool what it may still promise.", "pool")
-	poolReserve     = poolMetric("pool_reserve_bytes", "What podlv leaves alone.", "pool")
-	poolAllocatable = poolMetric("pool_allocatable_bytes", "What the scheduler may give to pods: the extended resource podlv.dev/POOL of the Node.", "pool")
-	poolCharged     = poolMetric("pool_charged_bytes", "What the pods that are bound to this node are charged.", "pool")
-	poolOwed        = poolMetric("pool_owed_bytes", "What bound pods have not made yet of what they are charged; claims are not given it.", "pool")
-	thinData        = poolMetric("thin_pool_data_ratio", "How full a thin pool is, 0 to 1.", "pool")
-	thinMetadata    = poolMetric("thin_pool_metadata_ratio", "How full a thin pool's metadata is, 0 to 1.", "pool")
-	volumeCount     = poolMetric("volumes", "Volumes of ours, by device class and kind.", "class", "kind")
-	staleness       = poolMetric("capacity_staleness_seconds", "Time since what the scheduler is told was seen to be what the volume groups have; -1 before the first time.")
-	volumeBytes     = poolMetric("volume_bytes", "Sum of the sizes of volumes of ours, by device class and kind.", "class", "kind")
+// Names of metrics.
+const (
+	poolSize        = "podlv_pool_size_bytes"
+	poolFree        = "podlv_pool_free_bytes"
+	poolReserve     = "podlv_pool_reserve_bytes"
+	poolAllocatable = "podlv_pool_allocatable_bytes"
+	poolCharged     = "podlv_pool_charged_bytes"
+	poolOwed        = "podlv_pool_owed_bytes"
+	thinData        = "podlv_thin_pool_data_ratio"
+	thinMetadata    = "podlv_thin_pool_metadata_ratio"
+	volumeCount     = "podlv_volumes"
+	staleness       = "podlv_capacity_staleness_seconds"
+	volumeBytes     = "podlv_volume_bytes"
 )
+
+// poolMetricTable is each metric's help, and its labels.
+var poolMetricTable = []struct {
+	name, help string
+	labels     []string
+}{
+	{poolSize, "Size of a pool: of its volume group, or of its thin pool.", []string{"pool"}},
+	{poolFree, "What volumes can still be made of, the reserve included; of a thin pool what it may still promise.", []string{"pool"}},
+	{poolReserve, "What podlv leaves alone.", []string{"pool"}},
+	{poolAllocatable, "What the scheduler may give to pods: the extended resource podlv.dev/POOL of the Node.", []string{"pool"}},
+	{poolCharged, "What the pods that are bound to this node are charged.", []string{"pool"}},
+	{poolOwed, "What bound pods have not made yet of what they are charged; claims are not given it.", []string{"pool"}},
+	{thinData, "How full a thin pool is, 0 to 1.", []string{"pool"}},
+	{thinMetadata, "How full a thin pool's metadata is, 0 to 1.", []string{"pool"}},
+	{volumeCount, "Volumes of ours, by device class and kind.", []string{"class", "kind"}},
+	{staleness, "Time since what the scheduler is told was seen to be what the volume groups have; -1 before the first time.", nil},
+	{volumeBytes, "Sum of the sizes of volumes of ours, by device class and kind.", []string{"class", "kind"}},
+}
+
+func newPoolMetrics(classes *ClassSource, m *model, p *publisher, log *slog.Logger) *poolMetrics {
+	descs := map[string]*prometheus.Desc{}
+	for _, row := range poolMetricTable {
+		descs[row.name] = prometheus.NewDesc(row.name, row.help, row.labels, nil)
+	}
+	return &poolMetrics{classes: classes, model: m, publisher: p, log: log, descs: descs}
+}
 
 // Describe implements prometheus.Collector.
 func (m *poolMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{poolSize, poolFree, poolReserve, poolAllocatable, poolCharged, poolOwed, thinData, thinMetadata, volumeCount, volumeBytes, staleness} {
+	for _, d := range m.descs {
 		ch <- d
 	}
 }
@@ -63,8 +87,8 @@ func (m *poolMetrics) Collect(ch chan<- prometheus.Metric) {
 		m.log.Warn("no metrics of the pools: LVM does not answer", "error", err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	gauge := func(name string, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.descs[name], prometheus.GaugeValue, value, labels...)
 	}
 	classes := m.classes.Get()
 	for _, pool := range classes.pools {
@@ -87,7 +111,7 @@ func (m *poolMetrics) Collect(ch chan<- prometheus.Metric) {
 	collectVolumes(gauge, classes, groups)
 }
 
-func (m *poolMetrics) collectAccounts(gauge func(*prometheus.Desc, float64, ...string), classes *Classes, groups []lvm.VolumeGroup) {
+func (m *poolMetrics) collectAccounts(gauge func(string, float64, ...string), classes *Classes, groups []lvm.VolumeGroup) {
 	if m.publisher == nil || !m.publisher.synced() {
 		return
 	}
@@ -103,7 +127,7 @@ func (m *poolMetrics) collectAccounts(gauge func(*prometheus.Desc, float64, ...s
 	}
 }
 
-func collectVolumes(gauge func(*prometheus.Desc, float64, ...string), classes *Classes, groups []lvm.VolumeGroup) {
+func collectVolumes(gauge func(string, float64, ...string), classes *Classes, groups []lvm.VolumeGroup) {
 	type key struct{ class, kind string }
 	count, bytes := map[key]float64{}, map[key]float64{}
 	for _, name := range classes.VolumeGroups() {
