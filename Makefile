@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-differential test-lvm \
-	controlplane test-control-plane demo bench-publish clean
+	controlplane test-control-plane demo bench-memory bench-publish clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ test-control-plane: controlplane ## a real scheduler and controllers: by themsel
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
+
+bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 claims of others, as root
+	$(GO) test -tags=controlplane -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 20m ./cmd/podlv
 
 bench-publish: ## publish and unpublish against the bare lvm commands, as root
 	$(BENCH)

@@ -131,9 +131,8 @@ func TestCapacityObjectsAreTakenOver(t *testing.T) {
 		return l.Items
 	}
 	first := list()[0]
-	publish := n.agent.CapacityPublisher()
-	require.NoError(t, publish(context.Background()))
-	require.NoError(t, publish(context.Background()))
+	require.NoError(t, n.agent.Publish(context.Background()))
+	require.NoError(t, n.agent.Publish(context.Background()))
 	require.Equal(t, []storagev1.CSIStorageCapacity{first}, list())
 	require.Equal(t, 1, writesOfCapacity(client))
 
@@ -141,6 +140,6 @@ func TestCapacityObjectsAreTakenOver(t *testing.T) {
 	stale.OwnerReferences[0].UID = "uid-of-a-node-before"
 	_, err := client.StorageV1().CSIStorageCapacities("podlv-system").Update(context.Background(), stale, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.NoError(t, n.agent.CapacityPublisher()(context.Background()))
+	require.NoError(t, n.agent.Publish(context.Background()))
 	require.Equal(t, "uid-of-node1", string(list()[0].OwnerReferences[0].UID))
 }

@@ -50,7 +50,21 @@ type Pool struct {
 	VolumeGroup string
 	ThinPool    string // empty: the VG's own extents
 	Reserve     int64  // bytes of free space that podlv leaves alone
+	Inline      InlinePool
 }
+
+// InlinePool is how inline and generic ephemeral volumes share a pool with claims.
+type InlinePool struct {
+	mode     string
+	reserved int64 // bytes that are theirs alone, of mode inlineReserved
+}
+
+// The modes of InlinePool.
+const (
+	inlineShared   = "shared"   // whoever comes first; pods that are bound before claims
+	inlineReserved = "reserved" // a part of the pool is theirs, the rest the claims'
+	inlineNone     = "none"     // the scheduler is not told of them
+)
 
 // Classes is a node's configuration of device classes. It does not change.
 type Classes struct {
@@ -66,6 +80,7 @@ type classFile struct {
 		VolumeGroup text `json:"volumeGroup"`
 		ThinPool    text `json:"thinPool,omitempty"`
 		Reserve     text `json:"reserve,omitempty"`
+		InlinePool  text `json:"inlinePool,omitempty"`
 	} `json:"pools"`
 	Classes []struct {
 		Name          text `json:"name"`
@@ -138,6 +153,7 @@ func (c *Classes) readPools(file classFile, p *problems) map[string]Pool {
 	for i, f := range file.Pools {
 		at := fmt.Sprintf("pools[%d]", i)
 		pool := Pool{Name: string(f.Name), VolumeGroup: string(f.VolumeGroup), ThinPool: string(f.ThinPool), Reserve: p.quantity(at+".reserve", f.Reserve, 0)}
+		pool.Inline = p.inlinePool(at+".inlinePool", string(f.InlinePool))
 		if !className.MatchString(pool.Name) {
 			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, pool.Name)
 		}
@@ -357,6 +373,20 @@ func (p *problems) quantity(at string, value text, unset int64) int64 {
 		return unset
 	}
 	return n
+}
+
+// inlinePool reads shared, none or reserved=QUANTITY; empty means shared.
+func (p *problems) inlinePool(at, value string) InlinePool {
+	mode, quantity, sized := strings.Cut(cmp.Or(value, inlineShared), "=")
+	switch {
+	case mode == inlineReserved && sized:
+		return InlinePool{mode: mode, reserved: p.quantity(at, text(quantity), 0)}
+	case (mode == inlineShared || mode == inlineNone) && !sized:
+		return InlinePool{mode: mode}
+	default:
+		p.add("%s: %q: must be shared, none or reserved= and a quantity", at, value)
+		return InlinePool{mode: inlineNone}
+	}
 }
 
 // yes reads true or false; empty means false.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,9 +35,13 @@ import (
 // clusterOfAgents is a real control plane, and fake nodes with real agents that
 // share their informers. There is no kubelet.
 type clusterOfAgents struct {
-	t     *testing.T
-	api   kubernetes.Interface
-	nodes map[string]*fakeNode
+	t      *testing.T
+	api    kubernetes.Interface
+	config *rest.Config
+	shared *driver.Cluster
+	nodes  map[string]*fakeNode
+	// prepare, when set, changes a node before its agent starts.
+	prepare func(n *fakeNode)
 }
 
 func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
@@ -53,7 +58,7 @@ func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
 	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)
 	require.NoError(t, err)
-	c := &clusterOfAgents{t: t, api: client, nodes: map[string]*fakeNode{}}
+	c := &clusterOfAgents{t: t, api: client, config: config, nodes: map[string]*fakeNode{}}
 
 	_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -68,20 +73,29 @@ func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
 	require.NoError(t, err)
 
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
-	shared := &driver.Cluster{
+	c.shared = &driver.Cluster{
 		Client: client, Namespace: "podlv-system", Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
-		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	t.Cleanup(factory.Shutdown)
 	for _, name := range names {
-		c.join(name, shared)
+		c.join(name, nil)
 	}
 	return c
 }
 
-// join makes a node, and starts its agent.
-func (c *clusterOfAgents) join(name string, shared *driver.Cluster) {
+// join makes a node, and starts its agent, whose calls of the API server go through
+// wrap, if that is given.
+func (c *clusterOfAgents) join(name string, wrap func(http.RoundTripper) http.RoundTripper) (stop func()) {
 	c.t.Helper()
+	cluster := *c.shared
+	if wrap != nil {
+		config := rest.CopyConfig(c.config)
+		config.Wrap(wrap)
+		var err error
+		cluster.Client, err = kubernetes.NewForConfig(config)
+		require.NoError(c.t, err)
+	}
 	has := corev1.ResourceList{"cpu": resource.MustParse("8"), "memory": resource.MustParse("16Gi"), "pods": resource.MustParse("110")}
 	_, err := c.api.CoreV1().Nodes().Create(c.t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{driver.TopologyKey: name}},
@@ -94,9 +108,12 @@ func (c *clusterOfAgents) join(name string, shared *driver.Cluster) {
 	}, metav1.CreateOptions{})
 	require.NoError(c.t, err)
 	n := newFakeNode(c.t)
-	n.name, n.cluster, n.timer = name, shared, clock.RealClock{}
-	n.serve(filepath.Join(c.t.TempDir(), "csi.sock"))
+	n.name, n.cluster, n.timer = name, &cluster, clock.RealClock{}
+	if c.prepare != nil {
+		c.prepare(n)
+	}
 	c.nodes[name] = n
+	return n.serve(filepath.Join(c.t.TempDir(), "csi.sock"))
 }
 
 // published waits until the capacity of a node is what it is to be, and gives how
@@ -123,7 +140,10 @@ func (c *clusterOfAgents) published(node string, size int64, since time.Time) ti
 }
 
 // run makes a claim, and a pod that uses it.
-func (c *clusterOfAgents) run(name, size string) {
+func (c *clusterOfAgents) run(name, size string) { c.runOn(name, size, "") }
+
+// runOn is run, on a node, if one is named.
+func (c *clusterOfAgents) runOn(name, size, node string) {
 	c.t.Helper()
 	claim := pvc(name, size, "")
 	claim.ObjectMeta = metav1.ObjectMeta{Name: name}
@@ -134,7 +154,8 @@ func (c *clusterOfAgents) run(name, size string) {
 		_, err := c.api.CoreV1().Pods("default").Create(c.t.Context(), &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec: corev1.PodSpec{
-				Containers: []corev1.Container{{Name: "c", Image: "none", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+				NodeSelector: onNode(node),
+				Containers:   []corev1.Container{{Name: "c", Image: "none", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
 				Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
 				}}},
@@ -142,6 +163,13 @@ func (c *clusterOfAgents) run(name, size string) {
 		}, metav1.CreateOptions{})
 		return err
 	})
+}
+
+func onNode(name string) map[string]string {
+	if name == "" {
+		return nil
+	}
+	return map[string]string{driver.TopologyKey: name}
 }
 
 // node waits until the pod is bound and gives its node and its claim's PV.

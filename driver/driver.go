@@ -56,7 +56,7 @@ type Driver struct {
 	config   Config
 	client   *lvm.Client
 	model    *model
-	capacity *capacityPublisher // nil without a Cluster
+	publish  *publisher // nil without a Cluster
 	settle   *settler
 	reaper   *reaper
 	identity *identity
@@ -100,7 +100,15 @@ func New(c Config) (*Driver, error) {
 	}
 	d.model = newModel(d.client, c.Stamp, c.Clock)
 	d.settle = newSettler(d.client, c.Clock, c.Log)
-	space := &spaceWaiter{lvm: d.client, model: d.model, pods: c.Pods, clock: c.Clock, log: c.Log}
+	if c.Cluster != nil {
+		if d.publish, err = newPublisher(c, d.model); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.registry.Register(newPoolMetrics(c.Classes, d.model, d.publish, c.Log)); err != nil {
+		return nil, err
+	}
+	space := &spaceWaiter{lvm: d.client, model: d.model, publisher: d.publish, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	volumes := &persistent{
 		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space, log: c.Log,
@@ -116,15 +124,6 @@ func New(c Config) (*Driver, error) {
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
-	}
-	if c.Cluster != nil {
-		if c.Cluster.Namespace == "" {
-			return nil, fmt.Errorf("%w: %w", errInvalid, errNoNamespace)
-		}
-		d.capacity = &capacityPublisher{node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: d.model, clock: c.Clock, log: c.Log}
-		if err := d.metrics.gauge(d.registry, "podlv_capacity_staleness_seconds", "Time since the published capacity was seen to be what the volume groups have; -1 before the first time.", d.capacity.staleness); err != nil {
-			return nil, err
-		}
 	}
 	return d, nil
 }
@@ -146,7 +145,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	provision := func(context.Context) error { return nil }
 	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
 		if provision, err = d.provisioner(ctx); err == nil {
-			err = d.capacity.watch()
+			err = d.publish.watch()
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("provisioner: %w", err), socket.Close())
@@ -165,8 +164,8 @@ func (d *Driver) Run(ctx context.Context) error {
 	task("serve CSI", func() error { return server.Serve(socket) })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
-	if d.capacity != nil {
-		task("publish capacity", func() error { d.capacity.run(ctx); return nil })
+	if d.publish != nil {
+		task("publish capacity", func() error { d.publish.run(ctx); return nil })
 	}
 	task("settle", func() error { d.settle.run(ctx); return nil })
 	task("reap", func() error { d.reaper.run(ctx); return nil })

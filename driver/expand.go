@@ -96,7 +96,7 @@ func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVo
 		}
 		p.remember(v.handle, hintNone)
 	}
-	err = p.space.extend(ctx, class, v.handle, size, size-v.size)
+	err = p.space.extend(ctx, class, v.handle, size, size-v.size, claimant{v.claim})
 	if errors.Is(err, lvm.ErrNoSpace) || errors.Is(err, lvm.ErrMetadataFull) {
 		err = fmt.Errorf("%w: volume %s cannot have %s: %w", errRange, v.handle, lvm.FormatSize(size), err)
 	}

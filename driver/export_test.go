@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"github.com/prometheus/client_golang/prometheus"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -74,14 +75,14 @@ func (d *Driver) Reload(ctx context.Context) {
 	d.config.Classes.reload(ctx, d.client, d.config.Log)
 }
 
-// CapacityPublisher is a publisher that knows nothing yet of what was published,
-// like that of an agent that was started again.
-func (d *Driver) CapacityPublisher() func(context.Context) error {
-	p := &capacityPublisher{
-		node: d.config.NodeName, cluster: d.config.Cluster, classes: d.config.Classes, model: newModel(d.client, d.config.Stamp, d.config.Clock),
-		clock: d.config.Clock, log: d.config.Log,
+// Publish is a round of a publisher that knows nothing yet of what was published, like
+// that of an agent that was started again.
+func (d *Driver) Publish(ctx context.Context) error {
+	p, err := newPublisher(d.config, newModel(d.client, d.config.Stamp, d.config.Clock))
+	if err != nil {
+		return err
 	}
-	return p.publish
+	return p.publish(ctx)
 }
 
 // Look makes the agent see what was committed since it looked last, as it does twice
@@ -90,3 +91,6 @@ func (d *Driver) Look(ctx context.Context) error {
 	_, _, err := d.model.volumeGroups(ctx)
 	return err
 }
+
+// Metrics are the agent's.
+func (d *Driver) Metrics() *prometheus.Registry { return d.registry }

@@ -39,9 +39,10 @@ type fakeNode struct {
 	classes *driver.ClassSource
 	reaper  driver.ReaperConfig
 	agent   *driver.Driver
-	name    string          // "node1" when empty
-	cluster *driver.Cluster // nil: the agent provisions nothing
-	timer   clock.Clock     // of the agent; nil: clock
+	name    string                              // "node1" when empty
+	cluster *driver.Cluster                     // nil: the agent provisions nothing
+	timer   clock.Clock                         // of the agent; nil: clock
+	stamp   func(device string) (string, error) // nil: the host's
 	log     io.Writer
 	socket  string // of an agent that runs
 	// kept is the UUID of the LV that must be the one that is published again.
@@ -103,9 +104,13 @@ func (n *fakeNode) restart() {
 	if n.timer != nil {
 		timer = n.timer
 	}
+	stamp := n.host.Stamp
+	if n.stamp != nil {
+		stamp = n.stamp
+	}
 	var err error
 	n.agent, err = driver.New(driver.Config{
-		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Stamp: n.host.Stamp, Mounter: fake, Devices: fake, Filesystem: fake,
+		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Stamp: stamp, Mounter: fake, Devices: fake, Filesystem: fake,
 		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: timer,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

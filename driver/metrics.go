@@ -63,11 +63,6 @@ func newRPCMetric() *prometheus.HistogramVec {
 	}, []string{"method", "code"})
 }
 
-// gauge registers a number that is found out when it is asked for.
-func (m *metrics) gauge(registry prometheus.Registerer, name, help string, value func() float64) error {
-	return registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
-}
-
 func (m *metrics) rpc(method, code string, took time.Duration) {
 	m.rpcs.WithLabelValues(method, code).Observe(took.Seconds())
 }

@@ -48,12 +48,39 @@ func newModel(client *lvm.Client, stamp func(string) (string, error), c clock.Cl
 // volumeGroups gives the VGs, which the caller must not change, and the number of
 // the report that they are from: it goes up with every report.
 func (m *model) volumeGroups(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer m.unlock()
+	return m.fresh(ctx)
+}
+
+// recent gives the VGs as they were not longer ago than age, if that is known.
+func (m *model) recent(ctx context.Context, age time.Duration) ([]lvm.VolumeGroup, error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer m.unlock()
+	if m.version > 0 && m.clock.Since(m.at) < age {
+		return m.groups, nil
+	}
+	groups, _, err := m.fresh(ctx)
+	return groups, err
+}
+
+func (m *model) lock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
-		defer func() { <-m.turn }()
+		return nil
 	case <-ctx.Done():
-		return nil, 0, fmt.Errorf("wait for a report of the VGs: %w", ctx.Err())
+		return fmt.Errorf("wait for a report of the VGs: %w", ctx.Err())
 	}
+}
+
+func (m *model) unlock() { <-m.turn }
+
+// fresh is volumeGroups with the token taken.
+func (m *model) fresh(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
 	// Of disks that are read before the report a later commit is seen next time.
 	stamps := m.read(m.groups)
 	age := modelAge

@@ -36,6 +36,7 @@ type persistentVolume struct {
 	handle  handle
 	size    int64
 	class   string
+	claim   string // namespace/name; empty when it is not known
 	fs      string // empty for a block device
 	active  bool
 	isNew   bool  // the filesystem may not be whole
@@ -53,6 +54,7 @@ func asVolume(l lvm.LogicalVolume) (v persistentVolume, ok bool) {
 		isNew: l.HasTag(tagNew), zeroing: l.HasTag(tagZeroing),
 	}
 	v.class, _ = l.TagValue(tagClass)
+	v.claim, _ = l.TagValue(tagClaim)
 	v.fs, _ = l.TagValue(tagFS)
 	if grow, ok := l.TagValue(tagGrow); ok {
 		v.grownAt, _ = strconv.ParseInt(grow, 10, 64) // what is not ours to read is as good as none
@@ -86,7 +88,7 @@ func (p *persistent) create(ctx context.Context, q createRequest, h handle) (per
 	v.zeroing = q.Block && q.Class.zeroes()
 	err := p.space.try(ctx, q.Class, lvm.Spec{
 		VG: h.VG, Name: h.LV, Size: q.Size, Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool, Tags: v.tags(q),
-	})
+	}, &claimant{q.Claim})
 	switch {
 	case err == nil && !v.zeroing:
 		p.remember(h, v.hint())
@@ -267,6 +269,13 @@ func (p *persistent) unused(h handle) (active bool, err error) {
 
 // capacity is the largest volume of the class that could be made now, in bytes.
 func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
+	var owed int64
+	if p.space.publisher != nil {
+		var err error
+		if owed, err = p.space.publisher.owed(ctx, class.Pool.Name); err != nil {
+			return 0, err
+		}
+	}
 	g, err := p.model.volumeGroup(ctx, class.Pool.VolumeGroup)
 	if errors.Is(err, lvm.ErrNotFound) || errors.Is(err, lvm.ErrUnavailable) {
 		return 0, nil // readiness says why
@@ -274,7 +283,7 @@ func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return largest(g, class), nil
+	return largestBeside(g, class, owed), nil
 }
 
 // hint is what this process knows of a volume without asking lvm, because it did

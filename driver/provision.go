@@ -41,6 +41,8 @@ type Cluster struct {
 	Claims  coreinformers.PersistentVolumeClaimInformer
 	Volumes coreinformers.PersistentVolumeInformer
 	Classes storageinformers.StorageClassInformer
+	// Pods has those that are bound to the node, and no others.
+	Pods coreinformers.PodInformer
 }
 
 const (

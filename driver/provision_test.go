@@ -31,7 +31,12 @@ const (
 // provisioningNode is a fake node whose agent provisions from a fake API server.
 func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
 	t.Helper()
-	n := newFakeNode(t)
+	return provisioningNodeOf(t, onePool, objects...)
+}
+
+func provisioningNodeOf(t *testing.T, classes string, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
+	t.Helper()
+	n := newFakeNodeOn(t, 1, classes)
 	client := fake.NewClientset(storageClass("fast", "ssd"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "uid-of-node1"}})
 	for _, o := range objects {
 		require.NoError(t, client.Tracker().Add(o))
@@ -39,14 +44,14 @@ func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*
 	factory := informers.NewSharedInformerFactory(client, 0)
 	n.cluster = &driver.Cluster{
 		Client: client, Namespace: "podlv-system", Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
-		Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	t.Cleanup(factory.Shutdown) // after the agent, which ends its informers
 	n.serve(filepath.Join(t.TempDir(), "csi.sock"))
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	require.Eventually(t, func() bool { // the agent has asked for its informers
-		return len(factory.WaitForCacheSync(ctx.Done())) == 3
+		return len(factory.WaitForCacheSync(ctx.Done())) == 4
 	}, 10*time.Second, 10*time.Millisecond)
 	return n, client
 }

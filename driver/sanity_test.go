@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,19 +143,21 @@ func newSanityNode(t *testing.T) *fakeNode {
 	return n
 }
 
-// serve runs the agent on a socket until the test ends.
-func (n *fakeNode) serve(socket string) {
+// serve runs the agent on a socket until stop is called, or the test ends.
+func (n *fakeNode) serve(socket string) (stop func()) {
 	n.t.Helper()
 	n.socket = socket
 	n.restart()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.agent.Run(ctx) }()
-	n.t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		require.NoError(n.t, <-done)
 	})
+	n.t.Cleanup(stop)
 	dial(n.t, socket)
+	return stop
 }
 
 func (f sanityFiles) config(name, socket, class, access string) *sanity.TestConfig {

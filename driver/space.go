@@ -30,9 +30,11 @@ const (
 type spaceWaiter struct {
 	lvm   *lvm.Client
 	model *model
-	pods  Pods // nil without a Kubernetes API
-	clock clock.Clock
-	log   *slog.Logger
+	// publisher decides between claims and pods; nil without a Kubernetes API.
+	publisher *publisher
+	pods      Pods // nil without a Kubernetes API
+	clock     clock.Clock
+	log       *slog.Logger
 
 	mu     sync.Mutex
 	change chan struct{}            // closed, and made anew, when space was freed
@@ -64,7 +66,7 @@ func (s *spaceWaiter) create(ctx context.Context, q inlineRequest, spec lvm.Spec
 	deadline := s.clock.Now().Add(spaceWait)
 	for {
 		changed := s.changed() // before the try: what is freed during it counts
-		err := s.try(ctx, q.Class, spec)
+		err := s.try(ctx, q.Class, spec, nil)
 		if !errors.Is(err, lvm.ErrNoSpace) || !s.clock.Now().Before(deadline) || !s.ending(ctx, q) {
 			return err
 		}
@@ -77,9 +79,13 @@ func (s *spaceWaiter) create(ctx context.Context, q inlineRequest, spec lvm.Spec
 	}
 }
 
+// claimant is the claim that a volume is for, as namespace/name; empty when it is not
+// known. A nil one is a pod's, whose space is its own.
+type claimant struct{ name string }
+
 // try makes the LV, or says at once that there is no space for it.
-func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec) error {
-	check := func(g lvm.VolumeGroup) error {
+func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec, c *claimant) error {
+	check := func(g lvm.VolumeGroup, owed int64) error {
 		if _, there := g.LogicalVolume(spec.Name); there {
 			return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
 		}
@@ -87,28 +93,28 @@ func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec) error
 		if err != nil {
 			return err
 		}
-		return fits(g, class, need, spec.Size)
+		return fits(g, class, need, spec.Size, owed)
 	}
-	return s.checked(ctx, class, check, func() error { return s.lvm.Create(ctx, spec) })
+	need, err := class.Charge(spec.Size)
+	if err != nil {
+		return err
+	}
+	return s.checked(ctx, class, c, need, check, func() error { return s.lvm.Create(ctx, spec) })
 }
 
 // extend makes an LV larger by more bytes, or says that there is no space for it.
-func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64) error {
-	check := func(g lvm.VolumeGroup) error {
-		need := more
-		if class.Layout == lvm.RAID1 {
-			need *= int64(class.Legs)
-		}
-		return fits(g, class, need, more)
-	}
-	return s.checked(ctx, class, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
+func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64, c claimant) error {
+	need := more * class.Rate().Copies
+	check := func(g lvm.VolumeGroup, owed int64) error { return fits(g, class, need, more, owed) }
+	return s.checked(ctx, class, &c, need, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
 }
 
 // checked runs a command that takes space. Where the class promises more than lvm2
-// itself checks, the space is looked at first, and no other LV of the pool is made
-// meanwhile.
-func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.VolumeGroup) error, command func() error) error {
-	if class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
+// itself checks, or pods are owed some of it, the space is looked at first, and nothing
+// else takes of the pool meanwhile but the volumes of pods.
+func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, need int64, check func(g lvm.VolumeGroup, owed int64) error, command func() error) error {
+	arbitrated := c != nil && s.publisher != nil && class.Pool.Inline.mode != inlineNone
+	if !arbitrated && class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
 		return command()
 	}
 	turn := s.pool(class.Pool.Name)
@@ -118,23 +124,26 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, check func(lvm.V
 	case <-ctx.Done():
 		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, ctx.Err())
 	}
+	if arbitrated {
+		return s.publisher.take(ctx, class.Pool, c.name, need, check, command)
+	}
 	g, err := s.model.volumeGroup(ctx, class.Pool.VolumeGroup)
 	if err != nil {
 		return err
 	}
-	if err := check(g); err != nil {
+	if err := check(g, 0); err != nil {
 		return err
 	}
 	return command()
 }
 
-// fits keeps to the pool's reserve, and to the class's overprovision: need is what
-// is taken from the VG, size what a thin pool promises, in bytes.
-func fits(g lvm.VolumeGroup, class Class, need, size int64) error {
+// fits keeps to the pool's reserve, to the class's overprovision, and to what pods are
+// owed: need is what is taken from the VG, size what a thin pool promises, in bytes.
+func fits(g lvm.VolumeGroup, class Class, need, size, owed int64) error {
 	pool := class.Pool
 	if class.Layout != lvm.Thin {
-		if free := allocatable(g); need > free-pool.Reserve {
-			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(need))
+		if free := allocatable(g); need > free-pool.Reserve-owed {
+			return fmt.Errorf("%w: VG %s has %s free, of which pool %q keeps %s in reserve and %s for pods; %s are needed", lvm.ErrNoSpace, g.Name, lvm.FormatSize(free), pool.Name, lvm.FormatSize(pool.Reserve), lvm.FormatSize(owed), lvm.FormatSize(need))
 		}
 		return nil
 	}
@@ -143,8 +152,8 @@ func fits(g lvm.VolumeGroup, class Class, need, size int64) error {
 		return fmt.Errorf("thin pool %s/%s %w", g.Name, pool.ThinPool, lvm.ErrNotFound)
 	}
 	promised, limit := promises(g, thin, class)
-	if promised+size > limit {
-		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised+size), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
+	if promised+size+owed > limit {
+		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, %s of it to pods that have not made theirs yet; pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised+size+owed), lvm.FormatSize(owed), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
 	}
 	return nil
 }
@@ -213,5 +222,5 @@ func (s *spaceWaiter) ending(ctx context.Context, q inlineRequest) bool {
 		return false
 	}
 	need, err := q.Class.Layout.Allocation(q.Size, g.ExtentSize, q.Class.Legs)
-	return err == nil && fits(soon, q.Class, need, q.Size) == nil
+	return err == nil && fits(soon, q.Class, need, q.Size, 0) == nil
 }

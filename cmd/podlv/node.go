@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -100,8 +102,13 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		config.RegistrationDir = filepath.Join(f.kubeletDir, "plugins_registry")
 		config.Pods = driver.NewPods(client, f.name)
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
+		onNode := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", f.name).String()
+		})
+		podFactory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim), onNode)
 		config.Cluster = &driver.Cluster{
-			Client: client, Namespace: f.namespace, Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
+			Client: client, Namespace: f.namespace, Pods: podFactory.Core().V1().Pods(),
+			Start: func(stop <-chan struct{}) { factory.Start(stop); podFactory.Start(stop) }, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 		}
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
