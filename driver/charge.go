@@ -21,6 +21,10 @@ const MaxCharge = int64(1) << 53
 // Resource is the name of the pool's extended resource.
 func (p Pool) Resource() string { return ResourcePrefix + p.Name }
 
+// Counted says whether pods ask for the pool's extended resource. No node has that of a
+// pool that pods are not told of, and a pod that asked for it would wait for ever.
+func (p Pool) Counted() bool { return p.Inline.mode != inlineNone }
+
 // Rate is what the volumes of a class are charged: the size rounded up to Step, times
 // Copies, plus Metadata. The admission policies compute with the same three numbers.
 type Rate struct {

@@ -34,6 +34,7 @@ pools:
 - {name: ssd, volumeGroup: vg0}
 - {name: hdd, volumeGroup: vg1}
 - {name: thin, volumeGroup: vg1, thinPool: pool}
+- {name: untold, volumeGroup: vg2, inlinePool: none}
 classes:
 - {name: fast, pool: ssd, default: true}
 - {name: sized, pool: ssd, unit: 1Gi, defaultSize: 2.5Gi}
@@ -41,6 +42,7 @@ classes:
 - {name: plain, pool: hdd}
 - {name: stripes, pool: hdd, layout: striped, stripes: 3}
 - {name: cheap, pool: thin, unit: 64Ki}
+- {name: quiet, pool: untold}
 `
 
 // cluster is a real API server with the policies of those classes.
@@ -68,7 +70,7 @@ func newCluster(t *testing.T) *cluster {
 	require.NoError(t, err)
 	c.classes, err = driver.ParseClasses([]byte(classesFile))
 	require.NoError(t, err)
-	for name, class := range map[string]string{"local": "fast", "local-mirror": "mirror", "local-striped": "stripes"} {
+	for name, class := range map[string]string{"local": "fast", "local-mirror": "mirror", "local-striped": "stripes", "local-quiet": "quiet"} {
 		meta := metav1.ObjectMeta{Name: name}
 		if name == "local" {
 			meta.Annotations = map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}
@@ -99,7 +101,7 @@ func (c *cluster) apply() {
 	c.Helper()
 	objects, err := admission.Objects(admission.Config{
 		Classes:             c.classes,
-		StorageClasses:      map[string]string{"local": "", "local-mirror": "mirror", "local-striped": "stripes"},
+		StorageClasses:      map[string]string{"local": "", "local-mirror": "mirror", "local-striped": "stripes", "local-quiet": "quiet"},
 		DefaultStorageClass: "local",
 		AgentNamespace:      "podlv-system", AgentAccount: "podlv",
 		ExemptNamespaces: []string{"exempt"},

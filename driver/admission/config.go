@@ -49,7 +49,7 @@ func Objects(c Config) ([]runtime.Object, error) {
 	var all []runtime.Object
 	for _, pool := range c.Classes.Pools() {
 		p := c.charging(pool)
-		if len(p.rates) == 0 {
+		if len(p.rates) == 0 || !pool.Counted() {
 			continue // a pool without classes has no volumes
 		}
 		all = append(all, c.mutating(p)...)
