@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	v1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -107,22 +106,10 @@ func (c *cluster) apply() {
 		ExemptNamespaces: []string{"exempt"},
 	})
 	require.NoError(c, err)
-	policies := c.api.AdmissionregistrationV1()
 	for _, o := range objects {
-		var err error
-		switch o := o.(type) {
-		case *v1.MutatingAdmissionPolicy:
-			_, err = policies.MutatingAdmissionPolicies().Create(c.Context(), o, metav1.CreateOptions{})
-		case *v1.MutatingAdmissionPolicyBinding:
-			_, err = policies.MutatingAdmissionPolicyBindings().Create(c.Context(), o, metav1.CreateOptions{})
-		case *v1.ValidatingAdmissionPolicy:
-			_, err = policies.ValidatingAdmissionPolicies().Create(c.Context(), o, metav1.CreateOptions{})
-		case *v1.ValidatingAdmissionPolicyBinding:
-			_, err = policies.ValidatingAdmissionPolicyBindings().Create(c.Context(), o, metav1.CreateOptions{})
-		default:
-			err = fmt.Errorf("what is a %T?", o)
-		}
-		require.NoError(c, err)
+		plural := strings.ToLower(o.GetObjectKind().GroupVersionKind().Kind) + "s"
+		plural = strings.Replace(plural, "policys", "policies", 1)
+		require.NoError(c, c.api.AdmissionregistrationV1().RESTClient().Post().Resource(plural).Body(o).Do(c.Context()).Error())
 	}
 	for _, pool := range []string{"ssd", "hdd", "thin"} {
 		class := map[string]string{"ssd": "fast", "hdd": "plain", "thin": "cheap"}[pool]
