@@ -211,7 +211,7 @@ func requestsAreKept(t *testing.T, c *cluster) {
 func chargesAreTheDrivers(t *testing.T, c *cluster) {
 	random := rand.New(rand.NewPCG(7, 7))
 	var sizes []string
-	for range 150 {
+	for range 80 {
 		n := random.Int64N(int64(1) << (1 + random.IntN(52)))
 		near := (n>>22)<<22 + random.Int64N(3) - 1 // around a multiple of the unit
 		sizes = append(sizes,
