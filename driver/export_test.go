@@ -4,8 +4,9 @@ package driver
 
 import (
 	"context"
-	"github.com/prometheus/client_golang/prometheus"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
@@ -74,6 +75,12 @@ var FilesystemUUID = filesystemUUID
 func (d *Driver) Reload(ctx context.Context) {
 	d.config.Classes.reload(ctx, d.client, d.config.Log)
 }
+
+// KeepSnapshots is one look at thick snapshots, and says whether there are any.
+func (d *Driver) KeepSnapshots(ctx context.Context) bool { return d.keeper.pass(ctx) }
+
+// KeepSnapshotsTask is the task that looks at them until ctx ends.
+func (d *Driver) KeepSnapshotsTask(ctx context.Context) { d.keeper.run(ctx) }
 
 // Publish is a round of a publisher that knows nothing yet of what was published, like
 // that of an agent that was started again.

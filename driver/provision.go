@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
 	"github.com/kubernetes-csi/csi-lib-utils/rpc"
 	csicontroller "github.com/kubernetes-csi/external-provisioner/v6/pkg/controller"
@@ -112,14 +113,15 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 	}, nil
 }
 
-// capabilities are the agent's own, as the provisioner's library wants them.
+// capabilities are the agent's own, as the provisioner's library wants them. Without a
+// client for snapshots it must not know of them: it would use the client.
 func capabilities() (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet) {
 	plugin, control := rpc.PluginCapabilitySet{}, rpc.ControllerCapabilitySet{}
 	for _, c := range pluginServices {
 		plugin[c] = true
 	}
 	for _, c := range controllerCapabilities {
-		control[c] = true
+		control[c] = c != csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT
 	}
 	return plugin, control
 }
