@@ -147,6 +147,12 @@ func (d *Driver) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	provision := func(context.Context) error { return nil }
+	snapshots := provision
+	if d.config.Cluster != nil && d.config.Cluster.Snapshots != nil {
+		if snapshots, err = d.snapshotter(); err != nil {
+			return errors.Join(fmt.Errorf("snapshots: %w", err), socket.Close())
+		}
+	}
 	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
 		if provision, err = d.provisioner(ctx); err == nil {
 			err = d.publish.watch()
@@ -168,6 +174,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	task("serve CSI", func() error { return server.Serve(socket) })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
+	task("snapshots", func() error { return snapshots(ctx) })
 	if d.publish != nil {
 		task("publish capacity", func() error { d.publish.run(ctx); return nil })
 	}

@@ -36,6 +36,12 @@ func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*
 
 func provisioningNodeOf(t *testing.T, classes string, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
 	t.Helper()
+	return provisioningNodeWith(t, classes, nil, objects...)
+}
+
+// provisioningNodeWith is one whose cluster has more.
+func provisioningNodeWith(t *testing.T, classes string, snapshots func(*testing.T, *driver.Cluster), objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
+	t.Helper()
 	n := newFakeNodeOn(t, 1, classes)
 	client := fake.NewClientset(storageClass("fast", "ssd"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "uid-of-node1"}})
 	for _, o := range objects {
@@ -47,6 +53,9 @@ func provisioningNodeOf(t *testing.T, classes string, objects ...*corev1.Persist
 		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	t.Cleanup(factory.Shutdown) // after the agent, which ends its informers
+	if snapshots != nil {
+		snapshots(t, n.cluster)
+	}
 	n.serve(filepath.Join(t.TempDir(), "csi.sock"))
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)

@@ -8,8 +8,12 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
+	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -116,6 +120,9 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 			Start: func(stop <-chan struct{}) { factory.Start(stop); podFactory.Start(stop) }, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 		}
+		if err := f.addSnapshots(config.Cluster, client, log); err != nil {
+			return err
+		}
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
 		config.Events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: driver.Name, Host: f.name})
 	}
@@ -136,6 +143,43 @@ func (f *nodeFlags) client() (kubernetes.Interface, error) {
 	// to be fair (API Priority and Fairness).
 	config.QPS, config.Burst = 50, 100
 	return kubernetes.NewForConfig(config)
+}
+
+// addSnapshots adds VolumeSnapshots to a cluster that has them.
+func (f *nodeFlags) addSnapshots(c *driver.Cluster, client kubernetes.Interface, log *slog.Logger) error {
+	_, err := client.Discovery().ServerResourcesForGroupVersion(snapshotv1.SchemeGroupVersion.String())
+	if apierrors.IsNotFound(err) {
+		log.Info("the cluster has no VolumeSnapshots; where their CRDs are installed later, start the agent again", "group", snapshotv1.SchemeGroupVersion)
+		return nil
+	}
+	// Any other error is an API server that does not answer now: the informers wait.
+	config, err := f.restConfig()
+	if err != nil {
+		return err
+	}
+	config.UserAgent = "podlv/" + version
+	snapshots, err := snapshotclient.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	// For events on their objects.
+	if err := snapshotv1.AddToScheme(scheme.Scheme); err != nil {
+		return err
+	}
+	classes := snapshotinformers.NewSharedInformerFactory(snapshots, 0)
+	contents := snapshotinformers.NewSharedInformerFactoryWithOptions(snapshots, 0, snapshotinformers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.LabelSelector = driver.ManagedByLabel + "=" + f.name
+	}))
+	c.Snapshots = &driver.SnapshotCluster{
+		Client: snapshots, Contents: contents.Snapshot().V1().VolumeSnapshotContents(), Classes: classes.Snapshot().V1().VolumeSnapshotClasses(),
+	}
+	start := c.Start
+	c.Start = func(stop <-chan struct{}) {
+		start(stop)
+		classes.Start(stop)
+		contents.Start(stop)
+	}
+	return nil
 }
 
 func (f *nodeFlags) restConfig() (*rest.Config, error) {
