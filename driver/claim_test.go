@@ -26,6 +26,8 @@ type claim struct {
 	fsType string
 	flags  []string
 	mode   csi.VolumeCapability_AccessMode_Mode
+	// content is what it is made from; nil: nothing.
+	content func() *csi.VolumeContentSource
 
 	id      string
 	context map[string]string
@@ -70,8 +72,13 @@ func (c *claim) capability() *csi.VolumeCapability {
 }
 
 func (k *kubelet) createRequest(c *claim) *csi.CreateVolumeRequest {
+	var content *csi.VolumeContentSource
+	if c.content != nil {
+		content = c.content()
+	}
 	return &csi.CreateVolumeRequest{
-		Name: c.name, Parameters: c.params, VolumeCapabilities: []*csi.VolumeCapability{c.capability()},
+		VolumeContentSource: content,
+		Name:                c.name, Parameters: c.params, VolumeCapabilities: []*csi.VolumeCapability{c.capability()},
 		CapacityRange: &csi.CapacityRange{RequiredBytes: c.size, LimitBytes: c.limit},
 	}
 }

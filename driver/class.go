@@ -306,6 +306,15 @@ func (c *Classes) Named(name string) (Class, error) {
 	return Class{}, fmt.Errorf("%w: class %q: unknown on this node; there are %s", errInvalid, name, list(names))
 }
 
+// of finds the class that a volume was made by.
+func (c *Classes) of(h handle, name string) (Class, error) {
+	class, err := c.Named(name)
+	if name == "" || err != nil {
+		return class, fmt.Errorf("%w: volume %s: its class, %q, is not among this node's any more", errCondition, h, name)
+	}
+	return class, nil
+}
+
 // VolumeGroups are the VGs that the pools are on, each once.
 func (c *Classes) VolumeGroups() []string {
 	seen := map[string]bool{}

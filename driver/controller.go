@@ -36,6 +36,9 @@ var controllerCapabilities = []csi.ControllerServiceCapability_RPC_Type{
 	csi.ControllerServiceCapability_RPC_GET_CAPACITY,
 	csi.ControllerServiceCapability_RPC_GET_VOLUME,
 	csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
+	csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
+	csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
 }
 
 func (s *controller) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
@@ -59,11 +62,13 @@ func (s *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 		return nil, err
 	}
 	defer release()
-	v, err := s.persistent.create(ctx, q, h)
+	v, err := s.persistent.create(ctx, q, h, s.classes.Get())
 	if err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", q.Name, err)
 	}
-	return &csi.CreateVolumeResponse{Volume: s.encode(v)}, nil
+	made := s.encode(v)
+	made.ContentSource = r.GetVolumeContentSource()
+	return &csi.CreateVolumeResponse{Volume: made}, nil
 }
 
 // encode is a volume as CSI has it.
@@ -88,7 +93,7 @@ func (s *controller) DeleteVolume(ctx context.Context, r *csi.DeleteVolumeReques
 		return nil, err
 	}
 	defer release()
-	if err := s.persistent.delete(ctx, h); err != nil {
+	if err := s.persistent.delete(ctx, h, s.classes.Get().VolumeGroups()); err != nil {
 		return nil, fmt.Errorf("delete volume: %w", err)
 	}
 	return &csi.DeleteVolumeResponse{}, nil

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/driver"
 )
 
 // A node that says it has room and has none gives the claim back to the scheduler,
@@ -138,4 +140,40 @@ func TestControlPlaneFillsNodesWithGenericEphemeralVolumes(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A clone can be made only where its source is. The scheduler prefers another node, is
+// told by the agent there, and follows.
+func TestControlPlaneFollowsACloneToItsSource(t *testing.T) {
+	c := newClusterOfAgents(t, "a", "b")
+	for node := range c.nodes {
+		c.published(node, 10*gib-4*mib, time.Now())
+	}
+	c.runOn("source", "64Mi", "a")
+	c.node("source")
+	claim := pvc("clone", "64Mi", "")
+	claim.ObjectMeta, claim.Status = metav1.ObjectMeta{Name: "clone"}, corev1.PersistentVolumeClaimStatus{}
+	claim.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "source"}
+	_, err := c.api.CoreV1().PersistentVolumeClaims("default").Create(t.Context(), claim, metav1.CreateOptions{})
+	require.NoError(t, err)
+	_, err = c.api.CoreV1().Pods("default").Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "clone"},
+		Spec: corev1.PodSpec{
+			Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+				Weight: 100, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+					{Key: driver.TopologyKey, Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}},
+				}},
+			}}}},
+			Containers: []corev1.Container{{Name: "c", Image: "none"}},
+			Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "clone"},
+			}}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	node, pv := c.node("clone")
+	require.Equal(t, "a", node)
+	require.Contains(t, c.nodes["a"].volumes(), pv.Name)
+	require.Len(t, c.nodes["a"].volumes(), 2)
+	require.Empty(t, c.nodes["b"].volumes())
 }

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -36,7 +37,9 @@ type createRequest struct {
 	Limit      int64 // as asked for; 0 when not
 	Block      bool
 	Filesystem filesystem // of a volume that is not Block
+	FSAsked    bool       // the request names Filesystem; else it is the class's
 	Claim      string     // namespace/name; empty when not told
+	Source     *sourceRef // what the volume is to have the bytes of; nil: nothing
 }
 
 // decodeCreate checks a request against the node's classes.
@@ -53,14 +56,14 @@ func decodeCreate(r *csi.CreateVolumeRequest, classes *Classes, node string) (cr
 		return q, err
 	}
 	q.Claim = p.claim
+	if q.Source, err = decodeSource(r.GetVolumeContentSource(), classes.VolumeGroups()); err != nil {
+		return q, err
+	}
 	if err := q.decodeCapabilities(r.GetVolumeCapabilities(), p.fsType); err != nil {
 		return q, err
 	}
 	if err := q.decodeRange(r.GetCapacityRange()); err != nil {
 		return q, err
-	}
-	if r.GetVolumeContentSource() != nil {
-		return q, fmt.Errorf("%w: volume content source: snapshots and clones are not supported", errInvalid)
 	}
 	return q, onThisNode(r.GetAccessibilityRequirements(), node)
 }
@@ -126,10 +129,8 @@ func (q *createRequest) decodeCapabilities(caps []*csi.VolumeCapability, fsType 
 		}
 		return nil
 	}
-	if fsType == "" {
-		fsType = q.Class.Filesystem
-	}
-	fs, err := filesystemNamed(fsType)
+	q.FSAsked = fsType != ""
+	fs, err := filesystemNamed(cmp.Or(fsType, q.Class.Filesystem))
 	if err != nil {
 		return fmt.Errorf("%s: %w", keyFSType, err)
 	}
@@ -139,7 +140,7 @@ func (q *createRequest) decodeCapabilities(caps []*csi.VolumeCapability, fsType 
 
 // minimum is the smallest volume of the request's kind, in bytes.
 func (q *createRequest) minimum() int64 {
-	if q.Block {
+	if q.Block || q.Source != nil { // a source was large enough
 		return 1
 	}
 	return q.Filesystem.minimum

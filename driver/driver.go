@@ -58,6 +58,7 @@ type Driver struct {
 	model    *model
 	publish  *publisher // nil without a Cluster
 	settle   *settler
+	keeper   *keeper
 	reaper   *reaper
 	identity *identity
 	node     *node
@@ -109,9 +110,11 @@ func New(c Config) (*Driver, error) {
 		return nil, err
 	}
 	space := &spaceWaiter{lvm: d.client, model: d.model, publisher: d.publish, pods: c.Pods, clock: c.Clock, log: c.Log}
+	d.keeper = newKeeper(d.client, c.Classes, space, events{recorder: c.Events, node: c.NodeName}, c.Clock, c.Log)
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	volumes := &persistent{
-		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space, log: c.Log,
+		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space,
+		keeper: d.keeper, clock: c.Clock, log: c.Log,
 	}
 	d.node = &node{
 		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem, mounts: c.Mounter, devices: c.Devices, persistent: volumes,
@@ -120,6 +123,7 @@ func New(c Config) (*Driver, error) {
 			events: events{recorder: c.Events, node: c.NodeName}, log: c.Log,
 		},
 	}
+	volumes.locks = &d.node.locks
 	d.control = &controller{node: c.NodeName, classes: c.Classes, persistent: volumes, locks: &d.node.locks}
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
@@ -143,6 +147,12 @@ func (d *Driver) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	provision := func(context.Context) error { return nil }
+	snapshots := provision
+	if d.config.Cluster != nil && d.config.Cluster.Snapshots != nil {
+		if snapshots, err = d.snapshotter(); err != nil {
+			return errors.Join(fmt.Errorf("snapshots: %w", err), socket.Close())
+		}
+	}
 	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
 		if provision, err = d.provisioner(ctx); err == nil {
 			err = d.publish.watch()
@@ -164,10 +174,12 @@ func (d *Driver) Run(ctx context.Context) error {
 	task("serve CSI", func() error { return server.Serve(socket) })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
+	task("snapshots", func() error { return snapshots(ctx) })
 	if d.publish != nil {
 		task("publish capacity", func() error { d.publish.run(ctx); return nil })
 	}
 	task("settle", func() error { d.settle.run(ctx); return nil })
+	task("keep thick snapshots", func() error { d.keeper.run(ctx); return nil })
 	task("reap", func() error { d.reaper.run(ctx); return nil })
 	task("device classes", func() error {
 		d.config.Classes.watch(ctx, d.client, d.config.Clock, d.config.Log)
@@ -196,7 +208,9 @@ func (d *Driver) Run(ctx context.Context) error {
 		_ = c.Close() // closing: there is nobody left to tell
 	}
 	stopServer(server)
-	d.control.persistent.zeros.stopAll()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	d.control.persistent.jobs.stopAll(ending)
+	cancel()
 	tasks.Wait()
 	d.waitForCommands()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -3,6 +3,8 @@
 package driver
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
@@ -10,7 +12,7 @@ import (
 	"github.com/podlv/podlv/lvm"
 )
 
-// events are said to people, on the pod where they look.
+// events are said to people, on the pod or snapshot where they look.
 type events struct {
 	recorder record.EventRecorder // nil without a Kubernetes API
 	node     string
@@ -25,4 +27,19 @@ func (e events) noSpace(q inlineRequest, cause error) {
 	e.recorder.Eventf(pod, corev1.EventTypeWarning, "PodlvNoSpace",
 		"an inline volume asks for %s of device class %q, which node %s cannot give: %v. It is tried again until there is space: free some, ask for less, or let the pod run on another node",
 		lvm.FormatSize(q.Size), q.Class.Name, e.node, briefly(cause))
+}
+
+// snapshotTrouble: a thick snapshot is lost, or is about to be. That is said on the
+// VolumeSnapshot, if it is known: its UID is in the LV's name.
+func (e events) snapshotTrouble(l lvm.LogicalVolume, trouble string) {
+	object, ok := l.TagValue(tagObject)
+	name := "snapshot-" + strings.TrimPrefix(l.Name, snapshotPrefix)
+	if e.recorder == nil || !ok || !plainSnapshot.MatchString(name) {
+		return
+	}
+	space, object, _ := strings.Cut(object, "/")
+	ref := &corev1.ObjectReference{
+		Kind: "VolumeSnapshot", APIVersion: "snapshot.storage.k8s.io/v1", Namespace: space, Name: object, UID: types.UID(strings.TrimPrefix(l.Name, snapshotPrefix)),
+	}
+	e.recorder.Eventf(ref, corev1.EventTypeWarning, "PodlvSnapshotFull", "on node %s: %s (%.0f%% of %s; see %s of the VolumeSnapshotClass)", e.node, trouble, l.DataPercent, lvm.FormatSize(l.Size), parameterSnapshotSize)
 }

@@ -28,7 +28,7 @@ func (p *persistent) expand(ctx context.Context, q expandRequest, classes *Class
 	if err != nil {
 		return 0, err
 	}
-	if v.zeroing {
+	if v.zeroing || v.copying {
 		return 0, fmt.Errorf("volume %s: %w: it is not made yet", v.handle, errBusy)
 	}
 	at, err := p.growthPath(q, v)
@@ -78,13 +78,18 @@ func (p *persistent) growthPath(q expandRequest, v persistentVolume) (string, er
 // out of range, not out of space: kubelet gives an expansion up only then, so that
 // its user can ask for less (kubernetes 1.36, KEP-1790).
 func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVolume, classes *Classes) (persistentVolume, error) {
-	class, err := classes.Named(v.class)
-	if v.class == "" || err != nil {
-		return v, fmt.Errorf("%w: volume %s: its class, %q, is not among this node's any more", errCondition, v.handle, v.class)
+	class, err := classes.of(v.handle, v.class)
+	if err != nil {
+		return v, err
 	}
 	size, err := class.roundUp(q.size, q.limit)
 	if err != nil {
 		return v, err
+	}
+	if fs := filesystems[v.fs]; v.fs != "" {
+		if err := fs.canGrow(v.size, size); err != nil {
+			return v, err
+		}
 	}
 	zero := v.fs == "" && class.zeroes()
 	if zero {

@@ -76,6 +76,12 @@ func (d *Driver) Reload(ctx context.Context) {
 	d.config.Classes.reload(ctx, d.client, d.config.Log)
 }
 
+// KeepSnapshots is one look at thick snapshots, and says whether there are any.
+func (d *Driver) KeepSnapshots(ctx context.Context) bool { return d.keeper.pass(ctx) }
+
+// KeepSnapshotsTask is the task that looks at them until ctx ends.
+func (d *Driver) KeepSnapshotsTask(ctx context.Context) { d.keeper.run(ctx) }
+
 // Publish is a round of a publisher that knows nothing yet of what was published, like
 // that of an agent that was started again.
 func (d *Driver) Publish(ctx context.Context) error {

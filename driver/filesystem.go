@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/podlv/podlv/lvm"
 )
 
 // filesystem is what podlv knows of a filesystem that it makes.
@@ -16,6 +18,9 @@ type filesystem struct {
 	// mounts: found out on e2fsprogs 1.47, xfsprogs 6.1 and btrfs-progs 6.2, in
 	// steps of 1 MiB (TestRealMinimumSizes).
 	minimum int64
+	// grown is the smallest size in bytes that it can be grown to; 0: any (btrfs: Linux,
+	// fs/btrfs/ioctl.c, btrfs_ioctl_resize).
+	grown int64
 	// mkfs are the options a user may give, and what they mean. None, here or
 	// below, lets old bytes of the disk show in files after a crash: no writeback,
 	// no missing barriers or journal.
@@ -58,7 +63,7 @@ var filesystems = map[string]filesystem{
 		mount: []string{`largeio`, `swalloc`, `inode64`, `allocsize=[0-9]{1,6}[km]?`, `logbsize=[0-9]{1,3}k`},
 	},
 	"btrfs": {
-		name: "btrfs", minimum: 109 * mib,
+		name: "btrfs", minimum: 109 * mib, grown: 256 * mib,
 		mkfs: map[string]mkfsOption{
 			"metadata":  {regexp.MustCompile(`^(single|dup)$`), func(v string) []string { return []string{"-m", v} }},
 			"node-size": {regexp.MustCompile(`^(4096|8192|16384|32768|65536)$`), func(v string) []string { return []string{"-n", v} }},
@@ -72,6 +77,14 @@ var filesystems = map[string]filesystem{
 var anyMount = []string{
 	"noatime", "relatime", "strictatime", "nodiratime", "lazytime", "nolazytime",
 	"noexec", "nosuid", "nodev", "discard", "nodiscard", "sync", "dirsync",
+}
+
+// canGrow says why a filesystem of from bytes cannot be grown to so many.
+func (f filesystem) canGrow(from, to int64) error {
+	if to > from && to < f.grown {
+		return fmt.Errorf("%w: Linux grows no %s to less than %s: ask for that, or for the %s that it has", errRange, f.name, lvm.FormatSize(f.grown), lvm.FormatSize(from))
+	}
+	return nil
 }
 
 // filesystemNamed looks a filesystem up.

@@ -64,6 +64,11 @@ type Devices interface {
 	// Zero makes length bytes of device from offset on read as zeros, also after a
 	// power loss. It may stop when ctx ends, with ctx's error and a part done.
 	Zero(ctx context.Context, device string, offset, length int64) error
+	// Copy makes the first length bytes of the device to those of the device from,
+	// also after a power loss. sparse: to reads as zeros, and where from does, nothing
+	// is written. It is refused while to is mounted. It may stop when ctx ends, with
+	// ctx's error and a part done.
+	Copy(ctx context.Context, from, to string, length int64, sparse bool) error
 }
 
 // Filesystem is what is on the node's block devices.
@@ -80,6 +85,14 @@ type Filesystem interface {
 	// Grow lets the filesystem on device, which is mounted at target, take all of
 	// the device; it is no error when it has it.
 	Grow(device, target, fstype string) error
+	// Adopt makes of the copy of a filesystem, which may have been in use when it was
+	// copied, one of its own: its log is replayed, it takes all of device, and has
+	// format's UUID; the original may be mounted meanwhile. It is never made anew. The
+	// UUID is the last that changes; after an error or a death the copy is of no use.
+	// It may stop when ctx ends, with ctx's error.
+	Adopt(ctx context.Context, device string, format Format) error
+	// Flush writes what the filesystem mounted at target holds in memory to its device.
+	Flush(target string) error
 	// Usage is statfs of the filesystem mounted at target.
 	Usage(target string) (Usage, error)
 }

@@ -415,6 +415,9 @@ func (l *Linux) Grow(device, target, fstype string) error {
 	case "xfs":
 		_, err = run("xfs_growfs", target)
 	case "btrfs":
+		if all, e := l.hasAll(device, target); all || e != nil {
+			return e // Linux resizes none of less than 256 MiB, not even to what it has
+		}
 		_, err = run("btrfs", "filesystem", "resize", "max", target)
 	default:
 		return fmt.Errorf("%w: filesystem %q", errInvalid, fstype)
@@ -423,6 +426,16 @@ func (l *Linux) Grow(device, target, fstype string) error {
 		return fmt.Errorf("grow %s on %s: %w", fstype, device, err)
 	}
 	return nil
+}
+
+// hasAll says whether the btrfs mounted at target takes all of device.
+func (l *Linux) hasAll(device, target string) (bool, error) {
+	u, err := l.Usage(target)
+	if err != nil {
+		return false, err
+	}
+	d, _, err := l.Device(device)
+	return u.TotalBytes >= d.Size/btrfsSuperSize*btrfsSuperSize, err
 }
 
 // Usage implements Filesystem.

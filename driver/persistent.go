@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -24,11 +27,16 @@ type persistent struct {
 	mounts     Mounter
 	settle     *settler
 	space      *spaceWaiter
-	zeros      zeroJobs
+	keeper     *keeper
+	locks      *volumeLocks
+	clock      clock.Clock
+	jobs       volumeJobs
 	log        *slog.Logger
 
 	mu    sync.Mutex
 	hints map[handle]hint
+	// learned: the first report was read, and hints has all copies that are not whole.
+	learned bool
 }
 
 // persistentVolume is a volume as its LV tells.
@@ -39,9 +47,12 @@ type persistentVolume struct {
 	claim   string // namespace/name; empty when it is not known
 	fs      string // empty for a block device
 	active  bool
-	isNew   bool  // the filesystem may not be whole
-	zeroing bool  // old bytes may be on it
-	grownAt int64 // old bytes may be behind here, in bytes; 0: nowhere
+	isNew   bool   // the filesystem may not be whole
+	zeroing bool   // old bytes may be on it
+	copying bool   // its source's bytes may not all be on it
+	grownAt int64  // old bytes may be behind here, in bytes; 0: nowhere
+	source  string // handle of what it was made from; empty: nothing
+	pool    string // its thin pool; empty: none
 }
 
 // asVolume reads an LV's tags. ok is false for what is no persistent volume of ours.
@@ -51,8 +62,9 @@ func asVolume(l lvm.LogicalVolume) (v persistentVolume, ok bool) {
 	}
 	v = persistentVolume{
 		handle: handle{VG: l.VG, LV: l.Name}, size: l.Size, active: l.Active,
-		isNew: l.HasTag(tagNew), zeroing: l.HasTag(tagZeroing),
+		isNew: l.HasTag(tagNew), zeroing: l.HasTag(tagZeroing), copying: l.HasTag(tagCopying), pool: l.Pool,
 	}
+	v.source, _ = l.TagValue(tagSource)
 	v.class, _ = l.TagValue(tagClass)
 	v.claim, _ = l.TagValue(tagClaim)
 	v.fs, _ = l.TagValue(tagFS)
@@ -83,12 +95,34 @@ func (v persistentVolume) what() string {
 
 // create makes q's volume, or finds it made. What comes back can be handed out: a
 // block device's old bytes are gone.
-func (p *persistent) create(ctx context.Context, q createRequest, h handle) (persistentVolume, error) {
+func (p *persistent) create(ctx context.Context, q createRequest, h handle, classes *Classes) (persistentVolume, error) {
+	if q.Source != nil {
+		return p.createFrom(ctx, q, h, classes)
+	}
+	return p.createEmpty(ctx, q, h)
+}
+
+// asked is the volume that q asks for.
+func (q *createRequest) asked(h handle) persistentVolume {
 	v := persistentVolume{handle: h, size: q.Size, class: q.Class.Name, fs: q.Filesystem.name, active: true}
+	if q.Source != nil {
+		v.source = q.Source.handle.String()
+	}
+	return v
+}
+
+// spec is the LV of a volume.
+func (q *createRequest) spec(v persistentVolume) lvm.Spec {
+	return lvm.Spec{
+		VG: v.handle.VG, Name: v.handle.LV, Size: q.Size, Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool, Tags: v.tags(*q),
+	}
+}
+
+// createEmpty makes a volume without anybody's bytes.
+func (p *persistent) createEmpty(ctx context.Context, q createRequest, h handle) (persistentVolume, error) {
+	v := q.asked(h)
 	v.zeroing = q.Block && q.Class.zeroes()
-	err := p.space.try(ctx, q.Class, lvm.Spec{
-		VG: h.VG, Name: h.LV, Size: q.Size, Layout: q.Class.Layout, Legs: q.Class.Legs, Pool: q.Class.Pool.ThinPool, Tags: v.tags(q),
-	}, &claimant{q.Claim})
+	err := p.space.try(ctx, q.Class, q.spec(v), &claimant{q.Claim})
 	switch {
 	case err == nil && !v.zeroing:
 		p.remember(h, v.hint())
@@ -100,8 +134,8 @@ func (p *persistent) create(ctx context.Context, q createRequest, h handle) (per
 		if err == nil {
 			err = v.satisfies(q)
 		}
-	case errors.Is(err, lvm.ErrNotFound):
-		err = fmt.Errorf("%w: class %q: %w", errCondition, q.Class.Name, err)
+	default:
+		err = noPool(q.Class, err)
 	}
 	if err != nil || !v.zeroing {
 		return v, err
@@ -111,6 +145,15 @@ func (p *persistent) create(ctx context.Context, q createRequest, h handle) (per
 	}
 	p.remember(h, v.hint())
 	return v, nil
+}
+
+// noPool is the error of making an LV: that its VG or pool is not there is no mistake
+// of the caller's.
+func noPool(class Class, err error) error {
+	if errors.Is(err, lvm.ErrNotFound) {
+		return fmt.Errorf("%w: class %q: %w", errCondition, class.Name, err)
+	}
+	return err
 }
 
 // zeroes says whether raw bytes of the class hold what somebody wrote before, so
@@ -123,13 +166,21 @@ func (v persistentVolume) tags(q createRequest) []string {
 	if q.Claim != "" && lvm.ValidateTag(tagClaim+"="+q.Claim) == nil {
 		tags = append(tags, tagClaim+"="+q.Claim)
 	}
-	switch {
-	case v.zeroing:
-		tags = append(tags, tagZeroing, tagMode+"="+modeBlock)
-	case q.Block:
+	if v.source != "" {
+		tags = append(tags, tagSource+"="+v.source)
+	}
+	if q.Block {
 		tags = append(tags, tagMode+"="+modeBlock)
-	default:
-		tags = append(tags, tagNew, tagFS+"="+v.fs)
+	} else {
+		tags = append(tags, tagFS+"="+v.fs)
+	}
+	switch {
+	case v.copying:
+		tags = append(tags, tagCopying)
+	case v.zeroing:
+		tags = append(tags, tagZeroing)
+	case !q.Block:
+		tags = append(tags, tagNew)
 	}
 	return tags
 }
@@ -139,13 +190,26 @@ func (v persistentVolume) satisfies(q createRequest) error {
 	switch {
 	case v.class != q.Class.Name:
 		return fmt.Errorf("%w: volume %s is of class %q, asked for is %q", errDiffers, q.Name, v.class, q.Class.Name)
+	case v.source != q.asked(v.handle).source:
+		return fmt.Errorf("%w: volume %s was made from %s, asked for is one from %s", errDiffers, q.Name, cmp.Or(v.source, "nothing"), cmp.Or(q.asked(v.handle).source, "nothing"))
+	case q.Source != nil && !q.Block && !q.FSAsked && v.fs != "": // it has its source's
+		return v.satisfiesRange(q)
 	case v.fs != q.Filesystem.name:
 		return fmt.Errorf("%w: volume %s is %s, asked for is %s", errDiffers, q.Name, v.what(), q.kind())
-	case v.size < q.Required || q.Limit > 0 && v.size > q.Limit:
-		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.Name, lvm.FormatSize(v.size), lvm.FormatSize(q.Size))
 	default:
+		return v.satisfiesRange(q)
+	}
+}
+
+// satisfiesRange: a copy that is not whole may not have its size yet.
+func (v persistentVolume) satisfiesRange(q createRequest) error {
+	if v.copying {
 		return nil
 	}
+	if v.size < q.Required || q.Limit > 0 && v.size > q.Limit {
+		return fmt.Errorf("%w: volume %s has %s, asked for are %s", errDiffers, q.Name, lvm.FormatSize(v.size), lvm.FormatSize(q.Size))
+	}
+	return nil
 }
 
 // get asks LVM for a volume. errNotThere when there is none of ours.
@@ -197,7 +261,7 @@ func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVo
 			continue
 		}
 		for _, l := range g.LogicalVolumes {
-			if v, ok := asVolume(l); ok && !v.zeroing {
+			if v, ok := asVolume(l); ok && !v.zeroing && !v.copying {
 				volumes = append(volumes, v)
 			}
 		}
@@ -206,15 +270,21 @@ func (p *persistent) list(ctx context.Context, classes *Classes) ([]persistentVo
 	return volumes, nil
 }
 
-// delete removes a volume; one that is not there, or not ours, is left alone.
-func (p *persistent) delete(ctx context.Context, h handle) error {
+// delete removes a volume; one that is not there, or not ours, is left alone. groups
+// are the VGs of the node's pools.
+func (p *persistent) delete(ctx context.Context, h handle, groups []string) error {
 	active, err := p.unused(h)
 	if err != nil {
 		return err
 	}
-	p.zeros.stop(h)
+	if err := p.jobs.stop(ctx, h); err != nil {
+		return err
+	}
 	p.settle.drop(h.VG, h.LV)
 	p.remember(h, hintNone)
+	if err := p.removeTemporary(ctx, h, groups); err != nil {
+		return err
+	}
 	err = p.lvm.Remove(ctx, h.VG, h.LV, tagVolume)
 	switch {
 	case errors.Is(err, lvm.ErrNotFound): // the VG
@@ -236,15 +306,20 @@ func (p *persistent) removed(ctx context.Context, h handle, active bool) error {
 			return err
 		}
 	}
-	_, err := p.get(ctx, h)
-	switch {
-	case errors.Is(err, errNotThere):
-		return nil
-	case err != nil:
+	groups, err := p.lvm.VolumeGroups(ctx)
+	if err != nil {
 		return err
-	default:
+	}
+	if _, l, ok := lookFor(groups, h); ok && isVolume(l) {
 		return fmt.Errorf("%w: volume %s has thick snapshots, which would go with it: remove them first", errCondition, h)
 	}
+	// An agent that died before it had made a copy may have left this.
+	for _, vg := range withTemporary(groups, h) {
+		if err := p.lvm.Remove(ctx, vg, h.temporary(), tagTemporary); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unused refuses a volume that is mounted or bound anywhere. lvm2 would see a
@@ -291,9 +366,10 @@ func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
 type hint int
 
 const (
-	hintNone  hint = iota
-	hintFresh      // made by this process and not formatted yet: there is nothing to look for
-	hintBlock      // a raw block volume without anybody's old bytes
+	hintNone    hint = iota
+	hintFresh        // made by this process and not formatted yet: there is nothing to look for
+	hintBlock        // a raw block volume without anybody's old bytes
+	hintCopying      // a copy that is not whole
 )
 
 // hint is what is known of the volume once it can be handed out.
@@ -308,6 +384,27 @@ func (p *persistent) known(h handle) hint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hints[h]
+}
+
+// doubtful says that LVM must be asked before the volume is given to anybody.
+func (p *persistent) doubtful(h handle) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.learned || p.hints[h] == hintCopying
+}
+
+// learn reads the first report.
+func (p *persistent) learn(groups []lvm.VolumeGroup) {
+	for _, g := range groups {
+		for _, l := range g.LogicalVolumes {
+			if v, ok := asVolume(l); ok && v.copying && p.jobs.running(v.handle) == nil {
+				p.remember(v.handle, hintCopying)
+			}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.learned = true
 }
 
 func (p *persistent) remember(h handle, known hint) {

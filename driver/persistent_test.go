@@ -366,7 +366,7 @@ func TestBadCreateRequests(t *testing.T) {
 		{"another node", func(r *csi.CreateVolumeRequest) {
 			r.AccessibilityRequirements = &csi.TopologyRequirement{Requisite: []*csi.Topology{{Segments: map[string]string{"topology.podlv.dev/node": "node2"}}}}
 		}, codes.ResourceExhausted, []string{"node1", "node2"}},
-		{"a source", func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }, codes.InvalidArgument, []string{"content source", "not supported"}},
+		{"a source", func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }, codes.InvalidArgument, []string{"content source", "neither"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := n.createRequest(newClaim("bad", 64*mib))

@@ -4,11 +4,14 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
 	"github.com/kubernetes-csi/csi-lib-utils/rpc"
 	csicontroller "github.com/kubernetes-csi/external-provisioner/v6/pkg/controller"
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
@@ -43,6 +46,17 @@ type Cluster struct {
 	Classes storageinformers.StorageClassInformer
 	// Pods has those that are bound to the node, and no others.
 	Pods coreinformers.PodInformer
+	// Snapshots is nil where the cluster has no VolumeSnapshots (their CRDs are not
+	// installed): claims cannot have one as their source then.
+	Snapshots *SnapshotCluster
+}
+
+// snapshots is the client of VolumeSnapshots; nil without them.
+func (c *Cluster) snapshots() snapshotclient.Interface {
+	if c.Snapshots == nil {
+		return nil
+	}
+	return c.Snapshots.Client
 }
 
 const (
@@ -63,7 +77,7 @@ const (
 // controller, in its mode for a driver on each node (--node-deployment, without
 // immediate binding), and calls the agent through its socket as the sidecar would.
 func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) error, err error) {
-	plugin, control := capabilities()
+	plugin, control := capabilities(d.config.Cluster.snapshots() != nil)
 	conn, err := grpc.NewClient("unix:"+d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
 	if err != nil {
 		return nil, err
@@ -76,7 +90,7 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 		Name+"-"+name, // identity, an attribute of the PV
 		"pvc", -1,     // a volume is named pvc- and the claim's whole UID
 		conn,
-		nil, // no snapshots
+		cluster.snapshots(),
 		Name, plugin, control,
 		"",    // migrated from no driver in Kubernetes' tree
 		true,  // strict topology: this node, and no other
@@ -90,9 +104,13 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 		false, true, // as the sidecar's flags are
 		csicontroller.NewInMemoryStore(),
 	)
+	whole, ok := provisioner.(wholeProvisioner)
+	if !ok {
+		return nil, errors.New("external-provisioner's controller is not what it was: it does not decide any more which claims are this node's")
+	}
 	logger := logr.FromSlogHandler(d.config.Log.Handler())
 	c := provisioning.NewProvisionController(
-		klog.NewContext(ctx, logger), cluster.Client, Name, provisioner,
+		klog.NewContext(ctx, logger), cluster.Client, Name, follower{whole, name, cluster, d.config.Log},
 		provisioning.LeaderElection(false),
 		provisioning.FailedProvisionThreshold(0), // never give up: space may be freed
 		provisioning.FailedDeleteThreshold(0),
@@ -112,14 +130,15 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 	}, nil
 }
 
-// capabilities are the agent's own, as the provisioner's library wants them.
-func capabilities() (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet) {
+// capabilities are the agent's own, as the provisioner's library wants them. Without a
+// client for snapshots it must not know of them: it would use the client.
+func capabilities(snapshots bool) (rpc.PluginCapabilitySet, rpc.ControllerCapabilitySet) {
 	plugin, control := rpc.PluginCapabilitySet{}, rpc.ControllerCapabilitySet{}
 	for _, c := range pluginServices {
 		plugin[c] = true
 	}
 	for _, c := range controllerCapabilities {
-		control[c] = true
+		control[c] = snapshots || c != csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT
 	}
 	return plugin, control
 }

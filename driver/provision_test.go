@@ -36,6 +36,12 @@ func provisioningNode(t *testing.T, objects ...*corev1.PersistentVolumeClaim) (*
 
 func provisioningNodeOf(t *testing.T, classes string, objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
 	t.Helper()
+	return provisioningNodeWith(t, classes, nil, objects...)
+}
+
+// provisioningNodeWith is one whose cluster has more.
+func provisioningNodeWith(t *testing.T, classes string, snapshots func(*testing.T, *driver.Cluster), objects ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
+	t.Helper()
 	n := newFakeNodeOn(t, 1, classes)
 	client := fake.NewClientset(storageClass("fast", "ssd"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "uid-of-node1"}})
 	for _, o := range objects {
@@ -47,6 +53,9 @@ func provisioningNodeOf(t *testing.T, classes string, objects ...*corev1.Persist
 		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
 	}
 	t.Cleanup(factory.Shutdown) // after the agent, which ends its informers
+	if snapshots != nil {
+		snapshots(t, n.cluster)
+	}
 	n.serve(filepath.Join(t.TempDir(), "csi.sock"))
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
@@ -187,4 +196,39 @@ func TestTrimKeepsOnlyWhatProvisioningNeeds(t *testing.T) {
 
 	gone := cache.DeletedFinalStateUnknown{Key: "default/x"}
 	require.Equal(t, gone, trim(gone))
+}
+
+// The scheduler does not know where a clone's source is: the agent that it chose sends
+// the claim there.
+func TestClaimIsSentToItsSource(t *testing.T) {
+	source := pvc("source", "64Mi", "node2")
+	source.Spec.VolumeName = "pvc-source"
+	clone := pvc("clone", "64Mi", "node1")
+	clone.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "source"}
+	unbound := pvc("unbound", "64Mi", "node1")
+	unbound.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "clone"}
+	n, client := provisioningNode(t, source)
+	ctx := context.Background()
+	_, err := client.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "pvc-source"},
+		Spec: corev1.PersistentVolumeSpec{
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: driver.Name, VolumeHandle: "vg0/pvc-source"}},
+			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: driver.TopologyKey, Operator: corev1.NodeSelectorOpIn, Values: []string{"node2"}}},
+			}}}},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	for _, c := range []*corev1.PersistentVolumeClaim{clone, unbound} {
+		_, err = client.CoreV1().PersistentVolumeClaims("default").Create(ctx, c, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	node := func(name string) string {
+		c, err := client.CoreV1().PersistentVolumeClaims("default").Get(ctx, name, metav1.GetOptions{})
+		require.NoError(t, err)
+		return c.Annotations[selectedNode]
+	}
+	require.Eventually(t, func() bool { return node("clone") == "node2" }, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, "node1", node("unbound"), "nobody knows yet where its source will be")
+	require.Empty(t, n.volumes())
 }

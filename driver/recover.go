@@ -32,7 +32,8 @@ func (d *Driver) recoverUntilDone(ctx context.Context) {
 	}
 }
 
-// recover finds every inline volume of the node, in whatever VG, and those that
+// recover removes copies and snapshots that are not whole, which nobody was given: each
+// is begun again by whoever asks for it. It finds every inline volume of the node, in whatever VG, and those that
 // were published when an agent died before it had dropped their tag.
 func (d *Driver) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -62,6 +63,8 @@ func (d *Driver) recover(ctx context.Context) error {
 		}
 	}
 	d.node.inline.places.open()
+	d.node.persistent.learn(groups)
+	d.node.persistent.sweep(ctx, groups, d.config.Classes.Get())
 	return nil
 }
 

@@ -102,6 +102,30 @@ func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec, c *cl
 	return s.checked(ctx, class, c, need, check, func() error { return s.lvm.Create(ctx, spec) })
 }
 
+// snapshot takes a snapshot of a volume of the class, or makes a volume by one, that
+// may come to have size bytes of a thin pool. Of a thick one counts the space that it
+// is given.
+func (s *spaceWaiter) snapshot(ctx context.Context, class Class, size int64, spec lvm.SnapshotSpec, c claimant) error {
+	need := size
+	if class.Layout != lvm.Thin {
+		var err error
+		if need, err = lvm.RoundUp(spec.Size, class.Unit); err != nil {
+			return err
+		}
+	}
+	check := func(g lvm.VolumeGroup, owed int64) error {
+		if _, there := g.LogicalVolume(spec.Name); there {
+			return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
+		}
+		allocated, err := lvm.Linear.Allocation(spec.Size, g.ExtentSize, 0)
+		if err != nil {
+			return err
+		}
+		return fits(g, class, allocated, size, owed)
+	}
+	return s.checked(ctx, class, &c, need, check, func() error { return s.lvm.Snapshot(ctx, spec) })
+}
+
 // extend makes an LV larger by more bytes, or says that there is no space for it.
 func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64, c claimant) error {
 	need := more * class.Rate().Copies

@@ -28,7 +28,7 @@ func (p *persistent) stage(ctx context.Context, q stageRequest) error {
 	// Asked at most once, and not at all of what this process has just made or what
 	// its own filesystem's UUID tells.
 	look := sync.OnceValues(func() (persistentVolume, error) { return p.usable(ctx, h, q.use) })
-	if !active || q.use.block && p.known(h) != hintBlock {
+	if !active || q.use.block && p.known(h) != hintBlock || p.doubtful(h) {
 		v, err := look()
 		if err != nil {
 			return err
@@ -108,6 +108,9 @@ func (p *persistent) usable(ctx context.Context, h handle, u use) (persistentVol
 	}
 	if err := v.fits(u); err != nil {
 		return v, err
+	}
+	if v.copying {
+		return v, fmt.Errorf("volume %s: %w: it is not made yet, its bytes are still to be copied from %s", h, errBusy, v.source)
 	}
 	if v.zeroing {
 		return v, fmt.Errorf("volume %s: %w: it is not made yet, its old bytes are still to be zeroed", h, errBusy)

@@ -17,7 +17,7 @@ const (
 	// Owner marks an LV as ours. Nothing without it is ever changed or removed.
 	Owner = "podlv.dev"
 
-	tagKind  = "podlv.kind"  // inline or volume
+	tagKind  = "podlv.kind"  // inline, volume, snapshot or temporary
 	tagPod   = "podlv.pod"   // namespace/name/UID
 	tagClass = "podlv.class" // the device class it was asked for by
 	tagFS    = "podlv.fs"    // the filesystem that it was made for; none: a raw block device
@@ -26,17 +26,30 @@ const (
 	// tagGrow is the size in bytes that a raw block volume had before the expansion
 	// that is under way: what lies behind it may be somebody's old bytes.
 	tagGrow = "podlv.grow"
+	// tagSource is the handle of what an LV was made from: a snapshot's volume, the
+	// snapshot or volume that another volume is a copy of.
+	tagSource = "podlv.source"
+	tagTaken  = "podlv.taken"    // when a snapshot was taken: seconds since 1970
+	tagObject = "podlv.snapshot" // namespace/name of the VolumeSnapshot
 
-	kindInline = "inline"
-	kindVolume = "volume"
-	tagInline  = tagKind + "=" + kindInline
-	tagVolume  = tagKind + "=" + kindVolume
-	modeBlock  = "block"
+	kindInline   = "inline"
+	kindVolume   = "volume"
+	kindSnapshot = "snapshot"
+	tagInline    = tagKind + "=" + kindInline
+	tagVolume    = tagKind + "=" + kindVolume
+	tagSnapshot  = tagKind + "=" + kindSnapshot
+	// tagTemporary: a snapshot that a volume is being copied from. It goes with the
+	// copy's end, or with the copy.
+	tagTemporary = tagKind + "=temporary"
+	modeBlock    = "block"
 	// tagNew: the filesystem may not be whole yet. It goes when it is.
 	tagNew = "podlv.state=new"
 	// tagZeroing: somebody's old bytes may be on the raw block device. It goes when
 	// they are gone.
 	tagZeroing = "podlv.state=zeroing"
+	// tagCopying: a snapshot or a copy that is not whole, or not sure to be. Nobody is
+	// given it; whoever asks for it next begins again from its source.
+	tagCopying = "podlv.state=copying"
 )
 
 // filesystemNamespace is the UUIDv5 namespace of the filesystems that podlv

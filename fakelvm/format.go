@@ -243,6 +243,9 @@ func (h *Host) FilesystemSize(device string) (int64, error) {
 	return 0, nil
 }
 
+// tooSmallToResize: Linux resizes no btrfs to less than 256 MiB, nor to what it has.
+func (f filesystem) tooSmallToResize(size int64) bool { return f.name == "btrfs" && size < 256<<20 }
+
 // Grow is resize2fs, xfs_growfs or btrfs filesystem resize max: the filesystem on
 // the device takes all of it. xfs and btrfs must be mounted, as for the real tools.
 func (h *Host) Grow(device string) error {
@@ -258,6 +261,9 @@ func (h *Host) Grow(device string) error {
 		f, _ := filesystemNamed(found[0].fstype)
 		if f.name != "ext4" && !h.mountedDevice(b) {
 			return fmt.Errorf("grow %s: %s is not mounted: %w", device, f.name, errInvalid)
+		}
+		if f.tooSmallToResize(b.size()) {
+			return fmt.Errorf("grow %s: %w", device, errInvalid)
 		}
 		block := make([]byte, 4096)
 		at := f.magicAt / 4096 * 4096

@@ -12,9 +12,18 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// newClient reaches the API server as a kubeconfig file says, or as the pod's service
-// account. remedy is what a person can do when that fails.
+// newClient reaches the API server, as restConfig says.
 func newClient(kubeconfig, remedy string) (kubernetes.Interface, error) {
+	config, err := restConfig(kubeconfig, remedy)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// restConfig is how to reach the API server: as a kubeconfig file says, or as the
+// pod's service account. remedy is what a person can do when that fails.
+func restConfig(kubeconfig, remedy string) (*rest.Config, error) {
 	read := rest.InClusterConfig
 	if kubeconfig != "" {
 		read = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
@@ -27,7 +36,7 @@ func newClient(kubeconfig, remedy string) (kubernetes.Interface, error) {
 	// A burst of claims must not make capacity late. The API server has its own ways
 	// to be fair (API Priority and Fairness).
 	config.QPS, config.Burst = 50, 100
-	return kubernetes.NewForConfig(config)
+	return config, nil
 }
 
 // newLog writes text to stderr.

@@ -22,6 +22,9 @@ import (
 	"github.com/podlv/podlv/lvm"
 )
 
+// standaloneRemedy is what helps an agent that does not reach the API server.
+const standaloneRemedy = "use --kubeconfig, or --standalone without one"
+
 // nodeFlags are the flags of podlv node.
 type nodeFlags struct {
 	name       string
@@ -85,7 +88,7 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	config.Reaper.WithoutAPI = f.standalone
 	if !f.standalone {
-		client, err := newClient(f.kubeconfig, "use --kubeconfig, or --standalone without one")
+		client, err := newClient(f.kubeconfig, standaloneRemedy)
 		if err != nil {
 			return err
 		}
@@ -110,6 +113,9 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 			Client: client, Namespace: f.namespace, Pods: podFactory.Core().V1().Pods(),
 			Start: func(stop <-chan struct{}) { factory.Start(stop); podFactory.Start(stop) }, Claims: factory.Core().V1().PersistentVolumeClaims(),
 			Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+		}
+		if err := f.addSnapshots(config.Cluster, client, log); err != nil {
+			return err
 		}
 		klog.SetSlogLogger(log) // the provisioner's, which has no other way to say anything
 		config.Events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: driver.Name, Host: f.name})

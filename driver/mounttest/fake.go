@@ -151,6 +151,14 @@ func (f Fake) Zero(ctx context.Context, device string, offset, length int64) err
 	return errors.Join(d.Zero(offset, length), d.Close())
 }
 
+// Copy implements driver.Devices. It is one step, and does not stop inside it.
+func (f Fake) Copy(ctx context.Context, from, to string, length int64, sparse bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f.Host.Copy(from, to, length, sparse)
+}
+
 // Detect implements driver.Filesystem. The fake's mkfs is whole or not there.
 func (f Fake) Detect(device, _ string) (driver.Signature, error) {
 	fstype, uuid, err := f.Host.Signature(device)
@@ -176,6 +184,23 @@ func (f Fake) Grow(device, target, fstype string) error {
 		}
 	}
 	return fmt.Errorf("grow %s: no %s is mounted at %s", device, fstype, target)
+}
+
+// Adopt implements driver.Filesystem. It is one step, and does not stop inside it.
+func (f Fake) Adopt(ctx context.Context, device string, format driver.Format) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f.Host.Adopt(device, format.Type, format.UUID)
+}
+
+// Flush implements driver.Filesystem. A fake filesystem holds nothing in memory.
+func (f Fake) Flush(target string) error {
+	if f.Host.Crashed() {
+		return fakelvm.ErrCrashed
+	}
+	_, _, err := f.Host.Usage(target)
+	return err
 }
 
 // Usage implements driver.Filesystem. A fake filesystem has a thousandth of its

@@ -49,9 +49,11 @@ func Run(t *testing.T, newNode func(t *testing.T) Node) {
 	t.Run("the mount table", func(t *testing.T) { mounts(t, newNode(t)) })
 	t.Run("bound folders", func(t *testing.T) { boundFolder(t, newNode(t)) })
 	t.Run("bound devices", func(t *testing.T) { boundDevice(t, newNode(t)) })
+	t.Run("copying", func(t *testing.T) { copying(t, newNode(t)) })
 	t.Run("zeroing", func(t *testing.T) { zeroing(t, newNode(t)) })
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run("growing "+fs, func(t *testing.T) { growing(t, newNode(t), fs) })
+		t.Run("adopting "+fs, func(t *testing.T) { adopting(t, newNode(t), fs) })
 	}
 }
 
@@ -237,6 +239,87 @@ func growing(t *testing.T, n Node, fs string) {
 	require.InDelta(t, before.TotalBytes+64<<20, after.TotalBytes, 8<<20)
 	require.NoError(t, n.Filesystem.Grow(n.Device, target, fs), "once more")
 	require.NoError(t, n.Mounter.Unmount(target))
+}
+
+func copying(t *testing.T, n Node) {
+	const mib = 1 << 20
+	for _, device := range []string{n.Device, n.Other} {
+		require.NoError(t, n.Devices.Zero(t.Context(), device, 0, 512*mib))
+	}
+	pattern := bytes.Repeat([]byte("precious"), mib/8)
+	for _, at := range []int64{0, 3, 5, 511} {
+		require.NoError(t, n.Write(n.Other, pattern, at*mib))
+	}
+	require.NoError(t, n.Write(n.Device, pattern, 2*mib))
+	require.NoError(t, n.Devices.Copy(t.Context(), n.Other, n.Device, 5*mib, false))
+	got := make([]byte, mib)
+	for at, want := range map[int64]bool{0: true, 1: false, 2: false, 3: true, 4: false, 5: false, 511: false} {
+		require.NoError(t, n.Read(n.Device, got, at*mib))
+		require.Equal(t, want, bytes.Equal(pattern, got), "MiB %d", at)
+		require.Equal(t, !want, bytes.Equal(make([]byte, mib), got), "MiB %d", at)
+	}
+	require.NoError(t, n.Devices.Copy(t.Context(), n.Other, n.Device, 512*mib, true))
+	for _, at := range []int64{0, 3, 5, 511} {
+		require.NoError(t, n.Read(n.Device, got, at*mib))
+		require.True(t, bytes.Equal(pattern, got), "MiB %d", at)
+	}
+	require.Error(t, n.Devices.Copy(t.Context(), n.Other, n.Device, 513*mib, false), "beyond the end")
+	require.Error(t, n.Devices.Copy(t.Context(), "/dev/no-such-vg/no-such-lv", n.Device, mib, false))
+	require.Error(t, n.Devices.Copy(t.Context(), n.Other, "/dev/no-such-vg/no-such-lv", mib, false))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, n.Devices.Copy(over, n.Other, n.Device, mib, false), context.Canceled)
+
+	require.NoError(t, n.Filesystem.Make(n.Device, driver.Format{Type: "ext4", UUID: uuidA}))
+	target := n.Dir + "/target"
+	require.NoError(t, n.Mounter.MakeTarget(target))
+	require.NoError(t, n.Mounter.Mount(n.Device, target, "ext4", nil))
+	require.Error(t, n.Devices.Copy(t.Context(), n.Other, n.Device, mib, false), "over a mounted filesystem")
+	require.NoError(t, n.Mounter.Unmount(target))
+}
+
+// adopting is of a copy whose original is mounted again.
+func adopting(t *testing.T, n Node, fs string) {
+	original, target := n.Dir+"/original", n.Dir+"/copy"
+	for _, dir := range []string{original, target} {
+		require.NoError(t, n.Mounter.MakeTarget(dir))
+	}
+	require.NoError(t, n.Filesystem.Make(n.Other, driver.Format{Type: fs, UUID: uuidA}))
+	require.NoError(t, n.Mounter.Mount(n.Other, original, fs, nil))
+	require.NoError(t, n.MakeFile(original+"/file"))
+	require.NoError(t, n.Filesystem.Flush(original))
+	require.Error(t, n.Filesystem.Flush(n.Dir+"/nowhere"))
+	before, err := n.Filesystem.Usage(original)
+	require.NoError(t, err)
+	require.NoError(t, n.Mounter.Unmount(original))
+	require.NoError(t, n.Devices.Copy(t.Context(), n.Other, n.Device, 512<<20, false))
+	require.NoError(t, n.Extend())
+	require.NoError(t, n.Mounter.Mount(n.Other, original, fs, nil))
+
+	own := driver.Format{Type: fs, UUID: uuidB}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, n.Filesystem.Adopt(over, n.Device, own), context.Canceled)
+	found, err := n.Filesystem.Detect(n.Device, fs)
+	require.NoError(t, err)
+	require.Equal(t, driver.Signature{Type: fs, UUID: uuidA}, found)
+	require.NoError(t, n.Filesystem.Adopt(t.Context(), n.Device, own))
+	found, err = n.Filesystem.Detect(n.Device, fs)
+	require.NoError(t, err)
+	require.Equal(t, driver.Signature{Type: fs, UUID: uuidB}, found)
+	require.NoError(t, n.Mounter.Mount(n.Device, target, fs, nil), "with the original mounted")
+	after, err := n.Filesystem.Usage(target)
+	require.NoError(t, err)
+	require.InDelta(t, before.TotalBytes+64<<20, after.TotalBytes, 8<<20, "it has all of the device")
+	require.Error(t, n.Filesystem.Adopt(t.Context(), n.Device, driver.Format{Type: fs, UUID: uuidA}), "what is mounted is somebody's")
+	require.NoError(t, n.Mounter.Unmount(target))
+	require.NoError(t, n.Mounter.Unmount(original))
+
+	other := map[string]string{"ext4": "xfs", "xfs": "btrfs", "btrfs": "ext4"}[fs]
+	require.Error(t, n.Filesystem.Adopt(t.Context(), n.Device, driver.Format{Type: other, UUID: uuidB}), "it is another filesystem")
+	require.NoError(t, n.Filesystem.Wipe(n.Device))
+	require.Error(t, n.Filesystem.Adopt(t.Context(), n.Device, own), "there is none: it is not made anew")
+	require.Error(t, n.Filesystem.Adopt(t.Context(), n.Device, driver.Format{Type: "ext5", UUID: uuidB}))
 }
 
 // mountAt is the visible mount at target.

@@ -32,8 +32,8 @@ var podlvPrograms = []struct {
 }{
 	{"lvm2", []string{"lvm"}},
 	{"thin-provisioning-tools", []string{"thin_check", "thin_dump", "thin_repair"}},
-	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs"}},
-	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs"}},
+	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs", "tune2fs"}},
+	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs", "xfs_db"}},
 	{"btrfs-progs", []string{"mkfs.btrfs", "btrfs"}},
 	{"util-linux", []string{"blkid", "wipefs"}},
 }

@@ -98,6 +98,45 @@ var snapshotContracts = []contract{
 			failed(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: "s", Name: "s2", Size: 4 * mib}), lvm.ErrInvalid)
 		})
 	}},
+	{"a thick snapshot grows while it and its origin are active, up to what could ever be used", func(f *fixture) {
+		needs(f.t, "OpenDevice", f.m.OpenDevice != nil)
+		f.origin()
+		require.NoError(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: "a", Name: "s", Size: 4 * mib}))
+		f.write(group, "a", 0, bytes.Repeat([]byte("now!"), 3<<20/4))
+		full := f.lv(group, "s").DataPercent
+		require.Greater(f.t, full, 70.0)
+		require.NoError(f.t, f.client.Extend(context.Background(), group, "s", 12*mib))
+		s := f.lv(group, "s")
+		require.Equal(f.t, 12*mib, s.Size)
+		require.True(f.t, s.Active)
+		require.Less(f.t, s.DataPercent, full/2)
+		f.write(group, "a", 4*mib, bytes.Repeat([]byte("now!"), 8<<20/4))
+		require.False(f.t, f.lv(group, "s").Invalid, "it would have been full")
+		require.Equal(f.t, "thenthen", string(f.read(group, "s", mib, 8)))
+		require.NoError(f.t, f.client.Extend(context.Background(), group, "s", 64*mib))
+		require.Equal(f.t, 20*mib, f.lv(group, "s").Size)
+		require.NoError(f.t, f.client.Extend(context.Background(), group, "s", 64*mib), "no error, and nothing is done")
+		require.Equal(f.t, 20*mib, f.lv(group, "s").Size)
+	}},
+	{"a thick snapshot that overflowed grows in vain", func(f *fixture) {
+		needs(f.t, "OpenDevice", f.m.OpenDevice != nil)
+		f.origin()
+		require.NoError(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: "a", Name: "s", Size: 4 * mib}))
+		f.write(group, "a", 0, bytes.Repeat([]byte("now!"), 8<<20/4))
+		require.True(f.t, f.lv(group, "s").Invalid)
+		_ = f.client.Extend(context.Background(), group, "s", 12*mib)
+		require.True(f.t, f.lv(group, "s").Invalid)
+	}},
+	{"a thick snapshot is removed while its origin is in use", func(f *fixture) {
+		needs(f.t, "OpenDevice", f.m.OpenDevice != nil)
+		f.origin()
+		require.NoError(f.t, f.client.Snapshot(context.Background(), lvm.SnapshotSpec{VG: group, Origin: "a", Name: "s", Size: 8 * mib}))
+		d, err := f.m.OpenDevice(path(group, "a"))
+		require.NoError(f.t, err)
+		defer func() { require.NoError(f.t, d.Close()) }()
+		require.NoError(f.t, f.client.Remove(context.Background(), group, "s"))
+		require.Equal(f.t, "then", string(f.read(group, "a", 0, 4)))
+	}},
 	{"a thick snapshot is deactivated with its origin and keeps its bytes", func(f *fixture) {
 		needs(f.t, "OpenDevice", f.m.OpenDevice != nil)
 		f.origin()
