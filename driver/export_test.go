@@ -11,6 +11,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/podlv/podlv/lvm"
 )
 
 // What tests of this package do to an agent that does not Run.
@@ -101,3 +103,6 @@ func (d *Driver) Look(ctx context.Context) error {
 
 // Metrics are the agent's.
 func (d *Driver) Metrics() *prometheus.Registry { return d.registry }
+
+// Largest is what GetCapacity says of a class.
+func Largest(g lvm.VolumeGroup, class Class) int64 { return largest(g, class, 0) }

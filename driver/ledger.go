@@ -171,12 +171,3 @@ func taken(l lvm.LogicalVolume, extent int64) int64 {
 	}
 	return l.Size
 }
-
-// largestBeside is largest, with so many bytes of the pool spoken for.
-func largestBeside(g lvm.VolumeGroup, class Class, owed int64) int64 {
-	if class.Layout == lvm.Thin {
-		return max(0, lvm.RoundDown(largest(g, class)-owed, class.granularity()))
-	}
-	class.Pool.Reserve += owed
-	return largest(g, class)
-}

@@ -358,7 +358,7 @@ func (p *persistent) capacity(ctx context.Context, class Class) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return largestBeside(g, class, owed), nil
+	return largest(g, class, owed), nil
 }
 
 // hint is what this process knows of a volume without asking lvm, because it did

@@ -316,7 +316,7 @@ func (p *publisher) capacity(classes *Classes, groups []lvm.VolumeGroup, account
 		}
 		wanted[s.Name] = 0
 		if g, err := lvm.Find(groups, class.Pool.VolumeGroup); err == nil {
-			wanted[s.Name] = largestBeside(g, class, accounts[class.Pool.Name].owed)
+			wanted[s.Name] = largest(g, class, accounts[class.Pool.Name].owed)
 		}
 	}
 	return wanted, nil

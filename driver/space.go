@@ -89,6 +89,9 @@ func (s *spaceWaiter) try(ctx context.Context, class Class, spec lvm.Spec, c *cl
 		if _, there := g.LogicalVolume(spec.Name); there {
 			return fmt.Errorf("LV %s/%s %w", spec.VG, spec.Name, lvm.ErrExists)
 		}
+		if thin, ok := g.LogicalVolume(spec.Pool); ok && thin.IsFull() { // LVM refuses only when a write has failed
+			return fmt.Errorf("%w: thin pool %s/%s is full: data %.2f %%, metadata %.2f %%", lvm.ErrNoSpace, g.Name, spec.Pool, thin.DataPercent, thin.MetadataPercent)
+		}
 		need, err := spec.Layout.Allocation(spec.Size, g.ExtentSize, spec.Legs)
 		if err != nil {
 			return err

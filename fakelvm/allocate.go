@@ -24,6 +24,7 @@ type request struct {
 	width int               // areas that must be on different PVs
 	each  int64             // extents a leg
 	meta  int64             // extents of one more area, for a pool's metadata
+	front int64             // of each, extents in front that are a raid image's metadata
 	after []*physicalVolume // for each leg: the PV on which the LV ends now
 	ends  []int64           // for each leg: the extent behind the LV's last one
 	have  []*physicalVolume // all PVs that the LV is on
@@ -304,7 +305,10 @@ func (a *allocation) suits(f *area, p policy) (slot int, ok bool) {
 		return 0, false
 	}
 	for i, leg := range a.legs {
-		for _, t := range leg {
+		for k, t := range leg {
+			if k == 0 && t.count == a.front {
+				continue // LVM forgets an area that metadata fill
+			}
 			if open(i) && t.pv == f.pv {
 				return i, true
 			}

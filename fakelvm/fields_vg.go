@@ -294,7 +294,15 @@ func when(has bool, v value) value {
 }
 
 var segFields = []field{
-	ofSeg("segtype", typeString, func(l *logicalVolume, s *segment) value { return text(segtype(l, s)) }),
+	{name: "segtype", section: "seg", typ: typeString, get: func(_ *Host, r row) value {
+		switch {
+		case r.used != nil && r.used.lv == nil:
+			return text("free")
+		case r.lv == nil || r.seg == nil:
+			return value{undef: true}
+		}
+		return text(segtype(r.lv, r.seg))
+	}},
 	ofSeg("stripes", typeNumber, func(l *logicalVolume, s *segment) value { return formatNumber(legs(l, s)) }),
 	ofSeg("data_stripes", typeNumber, func(l *logicalVolume, s *segment) value { return formatNumber(legs(l, s)) }),
 	none("seg", typeNumber, "reshape_len"),

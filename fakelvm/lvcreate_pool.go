@@ -15,6 +15,9 @@ func (c *command) createRaid(req creation) int {
 	if req.extents > free {
 		return c.failed("Volume group %q has insufficient free space (%d extents): %d required.", vg.name, free, req.extents)
 	}
+	if c.has("nosync") {
+		c.fail("WARNING: New raid1 won't be synchronised. Don't read what you didn't write!")
+	}
 	share := c.share()
 	each := req.extents + 1
 	if n := each * int64(copies); n > free && !share {
@@ -23,7 +26,7 @@ func (c *command) createRaid(req creation) int {
 	if code := c.usable(request{vg: vg, width: copies, each: each}); code != exitOK {
 		return code
 	}
-	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, on: req.on, share: share})
+	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, front: 1, on: req.on, share: share})
 	if req.extents = g.each - 1; ok && req.extents < 1 {
 		ok, missing = false, int64(copies)
 	}
@@ -36,9 +39,6 @@ func (c *command) createRaid(req creation) int {
 	}
 	if code := c.fits(req, parts...); code != exitOK {
 		return code
-	}
-	if c.has("nosync") {
-		c.fail("WARNING: New raid1 won't be synchronised. Don't read what you didn't write!")
 	}
 	l := c.newLV(req, raid1, req.name)
 	l.notSynced = c.has("nosync")

@@ -97,43 +97,35 @@ func whyNoThin(g VolumeGroup, pool string) error {
 		return fmt.Errorf("thin pool %s/%s %w", g.Name, pool, ErrNotFound)
 	case !p.IsThinPool():
 		return fmt.Errorf("%w: %s/%s is a %s LV, not a thin pool", ErrInvalid, g.Name, pool, p.Type)
-	case p.DataPercent >= poolFull || p.MetadataPercent >= poolMetadataFull:
+	case p.IsFull():
 		return fmt.Errorf("%w: thin pool %s/%s is full: data %.2f %%, metadata %.2f %%", ErrNoSpace, g.Name, pool, p.DataPercent, p.MetadataPercent)
 	default:
 		return nil
 	}
 }
 
-const (
-	poolFull         = 99.99 // percent; lvm2 rounds to hundredths
-	poolMetadataFull = 75    // percent; see docs/lvm-behaviour.md
-)
-
 // whyNoRoom: what counts is the space of the PVs that may be used (pvchange -xn),
 // and striped and raid1 LVs need their legs on different ones, so a VG with enough
 // free space can have none for them.
 func whyNoRoom(g VolumeGroup, layout Layout, size int64, legs int) error {
-	need, err := layout.Allocation(size, g.ExtentSize, legs)
-	if err != nil {
+	if _, err := totalNeed(g, layout, size, legs); err != nil {
 		return err
 	}
-	var usable []int64
-	var free int64
-	for _, p := range g.PhysicalVolumes {
-		if !p.Missing && p.Allocatable {
-			usable = append(usable, p.Free)
-			free += p.Free
-		}
+	if room, err := g.HasRoom(layout, size, legs); err != nil || room {
+		return err
 	}
-	if need > free {
-		return fmt.Errorf("%w: VG %s has %s free, %s are needed", ErrNoSpace, g.Name, FormatSize(free), FormatSize(need))
-	}
-	if legs < 2 {
-		return nil
+	return fmt.Errorf("%w: %s of %s over %d PVs: VG %s has not as much free on so many PVs beside each other", ErrNoSpace, layout, FormatSize(size), legs, g.Name)
+}
+
+// whyNoMore is whyNoRoom for what is added to an LV.
+func whyNoMore(g VolumeGroup, layout Layout, more int64, legs int) error {
+	need, err := totalNeed(g, layout, more, legs)
+	if err != nil || legs < 2 {
+		return err
 	}
 	each, wide := need/int64(legs), 0
-	for _, f := range usable {
-		if f >= each {
+	for _, p := range g.PhysicalVolumes {
+		if !p.Missing && p.Allocatable && p.Free >= each {
 			wide++
 		}
 	}
@@ -141,6 +133,24 @@ func whyNoRoom(g VolumeGroup, layout Layout, size int64, legs int) error {
 		return fmt.Errorf("%w: %s over %d PVs needs %s on each, VG %s has %d such PVs", ErrNoSpace, layout, legs, FormatSize(each), g.Name, wide)
 	}
 	return nil
+}
+
+// totalNeed is what an LV takes of its VG, in bytes. ErrNoSpace when less is free.
+func totalNeed(g VolumeGroup, layout Layout, size int64, legs int) (int64, error) {
+	need, err := layout.Allocation(size, g.ExtentSize, legs)
+	if err != nil {
+		return 0, err
+	}
+	var free int64
+	for _, p := range g.PhysicalVolumes {
+		if !p.Missing && p.Allocatable {
+			free += p.Free
+		}
+	}
+	if need > free {
+		return 0, fmt.Errorf("%w: VG %s has %s free, %s are needed", ErrNoSpace, g.Name, FormatSize(free), FormatSize(need))
+	}
+	return need, nil
 }
 
 func whyNoSnapshot(g VolumeGroup, spec SnapshotSpec) error {
@@ -179,9 +189,9 @@ func whyNotExtended(g VolumeGroup, name string, size int64) error {
 	case string(Thin):
 		return whyNoThin(g, l.Pool)
 	case string(Striped), string(RAID1):
-		return whyNoRoom(g, Layout(l.Type), size-l.Size, l.Stripes)
+		return whyNoMore(g, Layout(l.Type), size-l.Size, l.Stripes)
 	default:
-		return whyNoRoom(g, Linear, size-l.Size, 1)
+		return whyNoMore(g, Linear, size-l.Size, 1)
 	}
 }
 

@@ -16,14 +16,14 @@ type VolumeGroup struct {
 	Name            string
 	UUID            string
 	Tags            []string
-	Size            int64 // bytes in extents; less than its disks by their metadata
-	Free            int64 // bytes of unallocated extents
-	ExtentSize      int64 // bytes
-	MissingPVs      int   // PVs whose disk is not there; with one, no LV can be made or extended
-	MetadataFree    int64 // bytes left in the fullest metadata area
-	Sequence        int64 // goes up with every metadata commit
-	PhysicalVolumes []PhysicalVolume
-	LogicalVolumes  []LogicalVolume // without LVM's inner ones (raid images, pool data)
+	Size            int64            // bytes in extents; less than its disks by their metadata
+	Free            int64            // bytes of unallocated extents
+	ExtentSize      int64            // bytes
+	MissingPVs      int              // PVs whose disk is not there; with one, no LV can be made or extended
+	MetadataFree    int64            // bytes left in the fullest metadata area
+	Sequence        int64            // goes up with every metadata commit
+	PhysicalVolumes []PhysicalVolume // in the order in which LVM looks for room on them
+	LogicalVolumes  []LogicalVolume  // without LVM's inner ones (raid images, pool data)
 }
 
 // PhysicalVolume is one disk of a VG.
@@ -33,7 +33,8 @@ type PhysicalVolume struct {
 	Size        int64 // bytes in extents
 	Free        int64 // bytes of unallocated extents
 	Missing     bool
-	Allocatable bool // false after pvchange -xn
+	Allocatable bool    // false after pvchange -xn
+	FreeAreas   []int64 // bytes of each run of unallocated extents, in no order
 }
 
 // LogicalVolume is one LV.
@@ -88,6 +89,18 @@ func (l LogicalVolume) TagValue(key string) (value string, ok bool) {
 // IsThinPool says whether the LV is a thin pool.
 func (l LogicalVolume) IsThinPool() bool { return l.Type == "thin-pool" }
 
+// A pool that is as full as this is full: lvm2 may refuse new volumes in it
+// (docs/lvm-behaviour.md). It rounds percentages to hundredths.
+const (
+	poolFull         = 99.99
+	poolMetadataFull = 75
+)
+
+// IsFull says whether a thin pool has no room for anything new.
+func (l LogicalVolume) IsFull() bool {
+	return l.DataPercent >= poolFull || l.MetadataPercent >= poolMetadataFull
+}
+
 // LogicalVolume finds an LV of the VG by name.
 func (v VolumeGroup) LogicalVolume(name string) (LogicalVolume, bool) {
 	for _, l := range v.LogicalVolumes {
@@ -105,10 +118,12 @@ func reportArgs() []string {
 	return []string{
 		"fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "--binary",
 		"--configreport", "vg", "-o", "vg_name,vg_uuid,vg_tags,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_mda_free,vg_seqno",
-		"--configreport", "pv", "-o", "pv_name,pv_uuid,pv_size,pv_free,pv_missing,pv_allocatable",
+		// Not sorted: in the order of the metadata, in which LVM looks for room.
+		"--configreport", "pv", "--sort", "", "-o", "pv_name,pv_uuid,pv_size,pv_free,pv_missing,pv_allocatable",
 		"--configreport", "lv", "-o", "lv_name,lv_uuid,lv_size,lv_tags,lv_time,lv_active,lv_device_open,origin,pool_lv,data_percent,metadata_percent,lv_snapshot_invalid,lv_health_status",
 		"--configreport", "seg", "-o", "lv_uuid,segtype,stripes,seg_size,seg_pe_ranges",
-		"--configreport", "pvseg", "-o", "pvseg_start",
+		// Here are also the extents of inner LVs, so that what is free is told, not computed.
+		"--configreport", "pvseg", "--select", `segtype="free" && pvseg_size>0`, "-o", "pv_uuid,pvseg_size",
 	}
 }
 
@@ -121,10 +136,11 @@ type row map[string]string
 func parseReport(stdout []byte) ([]VolumeGroup, error) {
 	var doc struct {
 		Report []struct {
-			VG  []row `json:"vg"`
-			PV  []row `json:"pv"`
-			LV  []row `json:"lv"`
-			Seg []row `json:"seg"`
+			VG    []row `json:"vg"`
+			PV    []row `json:"pv"`
+			LV    []row `json:"lv"`
+			PVSeg []row `json:"pvseg"`
+			Seg   []row `json:"seg"`
 		} `json:"report"`
 	}
 	if err := json.Unmarshal(stdout, &doc); err != nil {
@@ -141,8 +157,15 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			return nil, fmt.Errorf("read lvm's report: %d VGs in one part", len(part.VG))
 		}
 		g := p.group(part.VG[0])
+		areas := map[string][]int64{}
+		for _, r := range part.PVSeg {
+			uuid := p.text(r, "pv_uuid")
+			areas[uuid] = append(areas[uuid], p.number(r, "pvseg_size")*g.ExtentSize)
+		}
 		for _, r := range part.PV {
-			g.PhysicalVolumes = append(g.PhysicalVolumes, p.physical(r))
+			pv := p.physical(r)
+			pv.FreeAreas = areas[pv.UUID]
+			g.PhysicalVolumes = append(g.PhysicalVolumes, pv)
 		}
 		segments := map[string][]Segment{}
 		for _, r := range part.Seg {

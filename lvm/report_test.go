@@ -40,6 +40,9 @@ func TestParseReportOfEveryKindOfLV(t *testing.T) {
 	require.Len(t, g.PhysicalVolumes, 2)
 	require.Equal(t, g.Free, g.PhysicalVolumes[0].Free+g.PhysicalVolumes[1].Free)
 	require.True(t, g.PhysicalVolumes[0].Allocatable)
+	for _, p := range g.PhysicalVolumes {
+		require.Equal(t, []int64{p.Free}, p.FreeAreas, p.Device)
+	}
 
 	// One line an LV: what a reader of the report must see at a glance.
 	var lines []string
@@ -114,6 +117,7 @@ func TestParseReportRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"words for numbers", `"pv_missing":"0"`, `"pv_missing":""`, "field pv_missing"},
 		{"local time", `"lv_time":"`, `"lv_time":"2026-01-01 00:00:00 +0000`, "field lv_time"},
 		{"strange percentage", `"data_percent":"7.81"`, `"data_percent":"many"`, `field data_percent: "many" is not a percentage`},
+		{"no size of what is free", `"pvseg_size":`, `"x":`, "field pvseg_size is missing"},
 		{"no segment type", `"segtype":"raid1", `, ``, "field segtype is missing"},
 		{"numbers for strings", `"vg_seqno":"`, `"vg_seqno":1, "x":"`, "cannot unmarshal number"},
 		{"two VGs in one part", `"vg": [`, `"vg": [ {},`, "2 VGs in one part"},

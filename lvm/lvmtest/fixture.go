@@ -198,6 +198,11 @@ func (f *fixture) group(name string) lvm.VolumeGroup {
 	var size, free int64
 	for _, p := range g.PhysicalVolumes {
 		size, free = size+p.Size, free+p.Free
+		for _, a := range p.FreeAreas {
+			require.Positive(f.t, a)
+			p.Free -= a
+		}
+		require.Zero(f.t, p.Free, "%s has as much free as its areas", p.Device)
 	}
 	require.Equal(f.t, g.Size, size, "the VG is as large as its PVs")
 	require.Equal(f.t, g.Free, free, "as much is free in the VG as in its PVs")

@@ -94,6 +94,18 @@ var reportContracts = []contract{
 			{Type: "linear", Size: 8 * mib, Legs: 1, Ranges: f.m.Disks[0] + ":4-5"},
 		}, l.Segments)
 	}},
+	{"disks come in the order in which the VG has them, and with their free areas", func(f *fixture) {
+		needs(f.t, "RAID1", f.m.Features.RAID1)
+		first, second := f.m.Disks[1], f.m.Disks[0]
+		all := f.vg(group, first, second).PhysicalVolumes[1].Free
+		f.raw("lvcreate", "--yes", "--name", "a", "--type", "linear", "--extents", "3", group, second)
+		f.raw("lvcreate", "--yes", "--name", "b", "--type", "raid1", "--mirrors", "1", "--extents", "5", group)
+		f.raw("lvremove", "--yes", group+"/a")
+		pvs := f.group(group).PhysicalVolumes
+		require.Equal(f.t, []string{first, second}, []string{pvs[0].Device, pvs[1].Device})
+		require.Equal(f.t, []int64{pvs[0].Free}, pvs[0].FreeAreas)
+		require.Equal(f.t, []int64{12 * mib, all - (3+1+5)*4*mib}, pvs[1].FreeAreas, "the images of raid1 and their metadata are not free")
+	}},
 	{"LVM's inner LVs are not shown", func(f *fixture) {
 		needs(f.t, "Thin", f.m.Features.Thin)
 		f.vg(group)

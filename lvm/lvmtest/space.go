@@ -11,11 +11,13 @@ import (
 )
 
 // fits says that so many bytes fit and one extent more does not, which is
-// ErrNoSpace and changes nothing.
+// ErrNoSpace and changes nothing. The client knows it before.
 func (f *fixture) fits(spec lvm.Spec, size int64) {
 	f.t.Helper()
 	spec.VG, spec.Name = group, "a"
-	extent := f.group(group).ExtentSize
+	g := f.group(group)
+	extent := g.ExtentSize
+	require.Equal(f.t, size, g.Largest(spec.Layout, spec.Legs, extent, g.Free))
 	spec.Size = size + 1 // one byte takes a whole extent
 	f.unchanged(group, func() {
 		exit := failed(f.t, f.client.Create(context.Background(), spec), lvm.ErrNoSpace)
