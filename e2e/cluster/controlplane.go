@@ -56,14 +56,14 @@ func (c *Cluster) makeCredentials() error {
 func (c *Cluster) startControlPlane(ctx context.Context) error {
 	p := c.authority.path
 	const etcd = "http://127.0.0.1:2379"
-	if err := c.startProcess("etcd",
+	if err := c.StartController("etcd",
 		"--data-dir="+filepath.Join(c.cfg.Disks, "etcd"),
 		"--unsafe-no-fsync", // what a crash of this host would lose, nobody wants back
 		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd, "--listen-peer-urls=http://127.0.0.1:2380",
 	); err != nil {
 		return err
 	}
-	if err := c.startProcess("kube-apiserver",
+	if err := c.StartController("kube-apiserver",
 		"--etcd-servers="+etcd,
 		"--bind-address=0.0.0.0", "--secure-port="+apiPort, "--advertise-address="+hostIP,
 		"--cert-dir="+c.authority.dir,
@@ -83,12 +83,12 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	scheduler := p("scheduler.conf")
-	if err := c.startProcess("kube-scheduler", "--leader-elect=false",
+	if err := c.StartController("kube-scheduler", "--leader-elect=false",
 		"--kubeconfig="+scheduler, "--authentication-kubeconfig="+scheduler, "--authorization-kubeconfig="+scheduler,
 	); err != nil {
 		return err
 	}
-	return c.startProcess("kube-controller-manager", "--leader-elect=false",
+	return c.StartController("kube-controller-manager", "--leader-elect=false",
 		"--kubeconfig="+p("kcm.conf"), "--service-account-private-key-file="+p("sa.key"), "--root-ca-file="+p("ca.crt"),
 		"--use-service-account-credentials",
 		"--controllers=serviceaccount-controller,root-ca-certificate-publisher-controller,daemonset-controller,replicaset-controller,deployment-controller,"+
@@ -97,15 +97,16 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	)
 }
 
-// startProcess starts one of the programs of Config.Programs; its output goes to a
-// log of its name. That it ends before Close ends the cluster.
-func (c *Cluster) startProcess(name string, args ...string) error {
+// startProcess starts a program; its output goes to a log of its name. That it ends
+// before Close ends the cluster.
+func (c *Cluster) startProcess(program string, args ...string) error {
+	name := filepath.Base(program)
 	log, err := os.Create(filepath.Join(c.Logs(), name+".log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close() // the process has its own
-	cmd := exec.Command(filepath.Join(c.cfg.Programs, name), args...)
+	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

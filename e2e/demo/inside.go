@@ -31,6 +31,7 @@ var pods = []string{"ext4", "xfs", "full"}
 // demo is the second half: the cluster and what is done in it.
 type demo struct {
 	*cluster.Cluster
+	dir  string
 	node *cluster.Node
 	note func(format string, args ...any)
 	said map[string]string // what each pod has said since it started
@@ -43,7 +44,7 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	d := &demo{note: noteSince(start)}
+	d := &demo{dir: dir, note: noteSince(start)}
 	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM")
 	d.Cluster, err = cluster.Start(ctx, cluster.Config{
 		Programs: programs, Dir: dir, Disks: disks, Nodes: 1,
@@ -65,7 +66,7 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 // play is the demo itself.
 func (d *demo) play(ctx context.Context) error {
 	d.node = d.Nodes()[0]
-	for _, step := range []func(context.Context) error{d.install, d.startPods, d.showVolumes, d.cutPower, d.deletePods} {
+	for _, step := range []func(context.Context) error{d.install, d.startPods, d.growAndRestore, d.showVolumes, d.cutPower, d.deletePods} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -76,7 +77,13 @@ func (d *demo) play(ctx context.Context) error {
 // install makes the VG, which is an administrator's work, and podlv.
 func (d *demo) install(ctx context.Context) error {
 	d.note("the API server answers; installing podlv, as a DaemonSet, while the node boots")
+	if _, err := d.Kubectl(ctx, nil, "apply", "-f", filepath.Join(d.dir, crdFolder)); err != nil {
+		return err
+	}
 	if _, err := d.Kubectl(ctx, strings.NewReader(podlvManifest), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if err := d.startControllers(d.dir); err != nil {
 		return err
 	}
 	if _, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc"); err != nil {
@@ -222,8 +229,12 @@ func (d *demo) cutPower(ctx context.Context) error {
 }
 
 func (d *demo) deletePods(ctx context.Context) error {
-	d.note("deleting the pods and the claims")
-	if _, err := d.Kubectl(ctx, nil, append([]string{"delete", "pod", "--wait", "--timeout=60s"}, pods...)...); err != nil {
+	d.note("deleting the pods, the snapshot and the claims")
+	if _, err := d.Kubectl(ctx, nil, "delete", "pod", "--all", "--wait", "--timeout=60s"); err != nil {
+		return err
+	}
+	// A thick volume goes only after its snapshots.
+	if _, err := d.Kubectl(ctx, nil, "delete", "volumesnapshot", "--all", "--wait", "--timeout=60s"); err != nil {
 		return err
 	}
 	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed claims.yaml
+var claimsManifest string
+
+const (
+	crdFolder = "crds"
+	// snapshotClient is the module that has the CRDs of VolumeSnapshots.
+	snapshotClient = "github.com/kubernetes-csi/external-snapshotter/client/v8"
+)
+
+// keepCRDs copies the CRDs of VolumeSnapshots out of their module.
+func keepCRDs(ctx context.Context, root, dir string) error {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", snapshotClient)
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("where is %s? %w", snapshotClient, err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, crdFolder), 0o755); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "snapshot.storage.k8s.io_*.yaml"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("no CRDs in %s: %w", out, err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, crdFolder, filepath.Base(f)), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startControllers starts what a cluster needs once for claims to grow and to be
+// snapshotted: podlv's own, and two of Kubernetes CSI. They run beside the control plane,
+// where a cluster would have Deployments.
+func (d *demo) startControllers(dir string) error {
+	classes, err := deviceClasses()
+	if err != nil {
+		return err
+	}
+	config, socket := filepath.Join(dir, "classes.yaml"), filepath.Join(dir, "controller.sock")
+	if err := os.WriteFile(config, []byte(classes), 0o644); err != nil {
+		return err
+	}
+	kubeconfig := "--kubeconfig=" + d.Kubeconfig
+	if err := d.StartController(filepath.Join(dir, podlvProgram), "controller", kubeconfig, "--config="+config, "--csi-socket="+socket, "--leader-election=false"); err != nil {
+		return err
+	}
+	if err := d.StartController("snapshot-controller", kubeconfig, "--enable-distributed-snapshotting", "--leader-election=false"); err != nil {
+		return err
+	}
+	return d.StartController("csi-resizer", kubeconfig, "--csi-address="+socket, "--leader-election=false")
+}
+
+// deviceClasses are those of the ConfigMap that the agents read.
+func deviceClasses() (string, error) {
+	for _, document := range strings.Split(podlvManifest, "\n---\n") {
+		var c corev1.ConfigMap
+		if err := yaml.Unmarshal([]byte(document), &c); err == nil && c.Kind == "ConfigMap" {
+			return c.Data["classes.yaml"], nil
+		}
+	}
+	return "", fmt.Errorf("podlv.yaml has no ConfigMap")
+}
+
+// growAndRestore grows a claim under the pod that uses it, takes a snapshot of it, and
+// restores that into a larger one.
+func (d *demo) growAndRestore(ctx context.Context) error {
+	d.note("growing the claim from 128Mi to 192Mi while the pod uses it; taking a snapshot; restoring it to 256Mi, for a pod of its own")
+	if _, err := d.Kubectl(ctx, nil, "patch", "pvc", "claim", "-p", `{"spec":{"resources":{"requests":{"storage":"192Mi"}}}}`); err != nil {
+		return err
+	}
+	if _, err := d.Kubectl(ctx, nil, "wait", "--for=jsonpath={.status.capacity.storage}=192Mi", "pvc/claim", "--timeout=90s"); err != nil {
+		return err
+	}
+	size, err := d.node.Run(ctx, "sh", "-c", "df -h --output=size,target | grep globalmount | head -1 | awk '{print $1}'")
+	if err != nil {
+		return err
+	}
+	d.note("the claim has grown: its filesystem has %s on the node", strings.TrimSpace(size))
+	if _, err := d.Kubectl(ctx, strings.NewReader(claimsManifest), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if err := d.WaitPods(ctx, "default", "demo=restored", 1); err != nil {
+		return err
+	}
+	said, err := d.WaitLog(ctx, "default", "restored", "\ndone\n")
+	if err != nil {
+		return err
+	}
+	was, is := strings.Fields(line(d.said["ext4"], "  /data/file")), strings.Fields(line(said, "  /data/file"))
+	if len(was) == 0 || len(is) == 0 || was[0] != is[0] {
+		return fmt.Errorf("the restored claim does not have the data of its source: that had %v, it says: %s", was, said)
+	}
+	d.said["restored"] = said
+	d.note("a pod has the restored claim, with the same bytes and more room, while the source is mounted, too:")
+	return d.show(dfHeader, "restored", "% /data")
+}
