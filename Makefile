@@ -23,7 +23,8 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-differential test-lvm \
-	controlplane test-control-plane demo bench-memory bench-publish clean
+	controlplane test-control-plane demo bench-memory bench-publish bench-create \
+	bench-create-modes clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +101,12 @@ bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 cla
 
 bench-publish: ## publish and unpublish against the bare lvm commands, as root
 	$(BENCH)
+
+bench-create: ## create and delete volumes of claims against the bare lvm commands, as root
+	$(BENCH) -claims
+
+bench-create-modes: controlplane ## what each inlinePool adds to a create, with a real API server
+	$(GO) test -tags=controlplane -count=1 -run '^$$' -bench '^BenchmarkControlPlaneCreate$$' -benchtime 100x -timeout 10m ./driver
 
 clean: ## remove what the other targets made in this folder
 	rm -rf bin out

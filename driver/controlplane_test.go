@@ -35,7 +35,7 @@ import (
 // clusterOfAgents is a real control plane, and fake nodes with real agents that
 // share their informers. There is no kubelet.
 type clusterOfAgents struct {
-	t      *testing.T
+	t      testing.TB
 	api    kubernetes.Interface
 	config *rest.Config
 	shared *driver.Cluster
@@ -44,7 +44,7 @@ type clusterOfAgents struct {
 	prepare func(n *fakeNode)
 }
 
-func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
+func newClusterOfAgents(t testing.TB, names ...string) *clusterOfAgents {
 	t.Helper()
 	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
 	require.NoError(t, err)
@@ -72,16 +72,22 @@ func newClusterOfAgents(t *testing.T, names ...string) *clusterOfAgents {
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(driver.Trim))
-	c.shared = &driver.Cluster{
-		Client: client, Namespace: "podlv-system", Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
-		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
-	}
-	t.Cleanup(factory.Shutdown)
+	c.share()
 	for _, name := range names {
 		c.join(name, nil)
 	}
 	return c
+}
+
+// share gives the agents that join from now on informers of their own. They end with the
+// agent that started them, the first one.
+func (c *clusterOfAgents) share() {
+	factory := informers.NewSharedInformerFactoryWithOptions(c.api, 0, informers.WithTransform(driver.Trim))
+	c.shared = &driver.Cluster{
+		Client: c.api, Namespace: "podlv-system", Start: factory.Start, Claims: factory.Core().V1().PersistentVolumeClaims(),
+		Pods: factory.Core().V1().Pods(), Volumes: factory.Core().V1().PersistentVolumes(), Classes: factory.Storage().V1().StorageClasses(),
+	}
+	c.t.Cleanup(factory.Shutdown)
 }
 
 // join makes a node, and starts its agent, whose calls of the API server go through

@@ -60,11 +60,13 @@ type agent struct {
 	process *exec.Cmd
 	conn    *grpc.ClientConn
 	node    csi.NodeClient
+	control csi.ControllerClient
 }
 
-// startAgent starts podlv with more environment, and waits until it answers. The
-// reaper is put off: its report, one command in five minutes, is no publish's.
-func startAgent(ctx context.Context, binary, dir string, env []string, log io.Writer) (*agent, error) {
+// startAgent starts podlv with a text of classes and more environment, and waits until
+// it answers. The reaper is put off: its report, one command in five minutes, is no
+// publish's.
+func startAgent(ctx context.Context, binary, dir, classes string, env []string, log io.Writer) (*agent, error) {
 	config, socket := filepath.Join(dir, "classes.yaml"), filepath.Join(dir, "csi.sock")
 	if err := os.WriteFile(config, []byte(classes), 0o600); err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ func startAgent(ctx context.Context, binary, dir string, env []string, log io.Wr
 	if err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
-	a.conn, a.node = conn, csi.NewNodeClient(conn)
+	a.conn, a.node, a.control = conn, csi.NewNodeClient(conn), csi.NewControllerClient(conn)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if _, err := csi.NewIdentityClient(conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {

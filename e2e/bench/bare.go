@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,8 +23,8 @@ type bare struct {
 	uuid     string // its filesystem's
 	in, out  []call // with the template's names
 	dir      string // where targets are
-	stderr   *os.File
-	steps    map[string][]time.Duration // by program, of volumes made one by one
+	programs
+	steps map[string][]time.Duration // by program, of volumes made one by one
 }
 
 // wanted are the programs of the bare sequence, in their order.
@@ -62,11 +60,9 @@ func newBare(template volume, in, out []call, dir string) (*bare, error) {
 	if b.out[1], err = byName(b.out[1], template.handle()); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp("", "stderr-")
-	if err != nil {
+	if b.programs, err = newPrograms(); err != nil {
 		return nil, err
 	}
-	b.stderr = f
 	return b, os.MkdirAll(dir, 0o750)
 }
 
@@ -100,15 +96,10 @@ func byName(c call, lv string) (call, error) {
 
 // forVolume is a call of the template's, for another volume.
 func (b *bare) forVolume(c call, v volume, fsUUID string) call {
-	c = slices.Clone(c)
-	replace := strings.NewReplacer(
+	return c.about(
 		b.template.target(), b.target(v), b.template.handle(), v.handle(),
 		b.template.uid, v.uid, b.template.pod, v.pod, b.uuid, fsUUID,
 	)
-	for i := range c {
-		c[i] = replace.Replace(c[i])
-	}
-	return c
 }
 
 func (b *bare) target(v volume) string { return filepath.Join(b.dir, v.uid) }
@@ -151,20 +142,4 @@ func (b *bare) sequence(ctx context.Context, calls []call, v volume, steps bool)
 		}
 	}
 	return ends[len(ends)-1].Sub(start), nil
-}
-
-// run runs a program as cheaply as can be: no pipes, no reading goroutines.
-func (b *bare) run(ctx context.Context, c call) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	cmd := exec.Command(c[0], c[1:]...) //nolint:noctx // never killed: an lvm command must end by itself
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
-	cmd.Stderr = b.stderr
-	if err := cmd.Run(); err != nil {
-		_, _ = b.stderr.Seek(0, io.SeekStart) // what cannot be read is missing in the message, no more
-		said, _ := io.ReadAll(b.stderr)
-		return fmt.Errorf("%s: %w: %s", strings.Join(c, " "), err, said)
-	}
-	return nil
 }

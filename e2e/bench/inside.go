@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,15 @@ type bench struct {
 	results results
 }
 
+// measurement is one of those that can be asked for, as the machine's half of it.
+type measurement interface {
+	// record has an agent do once, through stand-ins, what is measured.
+	record(ctx context.Context, binary, dir string, log *os.File) error
+	classes() string // the text of the agent's classes
+	measure(ctx context.Context, a *agent, p plan) error
+	print(w io.Writer, p plan)
+}
+
 // inside prepares, measures and prints.
 func inside(ctx context.Context, p plan, binary, logs string) (err error) {
 	log, err := os.Create(logs)
@@ -50,8 +60,11 @@ func inside(ctx context.Context, p plan, binary, logs string) (err error) {
 	if out, err := exec.CommandContext(ctx, "lvm", "vgcreate", "--quiet", volumeGroup, disk).CombinedOutput(); err != nil {
 		return fmt.Errorf("make the VG: %w: %s", err, out)
 	}
-	b := &bench{}
-	if err := b.record(ctx, binary, dir, log); err != nil {
+	var m measurement = &bench{}
+	if p.claims {
+		m = &claimBench{}
+	}
+	if err := m.record(ctx, binary, dir, log); err != nil {
 		return err
 	}
 	// The log goes to memory while it is measured: the host's disk is not podlv's.
@@ -60,21 +73,17 @@ func inside(ctx context.Context, p plan, binary, logs string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, appendFile(log, memoryLog.Name())) }()
-	if b.agent, err = startAgent(ctx, binary, dir, nil, memoryLog); err != nil {
+	a, err := startAgent(ctx, binary, dir, m.classes(), nil, memoryLog)
+	if err != nil {
 		return err
 	}
-	if b.results.idle, err = b.agent.memory(); err != nil {
+	if err := m.measure(ctx, a, p); err != nil {
 		return err
 	}
-	start := time.Now()
-	if err := b.measure(ctx, p); err != nil {
-		return err
-	}
-	b.results.took = time.Since(start)
-	if err := b.agent.stop(); err != nil {
+	if err := a.stop(); err != nil {
 		return fmt.Errorf("end the agent: %w", err)
 	}
-	b.results.print(os.Stdout, b.bare, p)
+	m.print(os.Stdout, p)
 	return nil
 }
 
@@ -94,7 +103,7 @@ func (b *bench) record(ctx context.Context, binary, dir string, log *os.File) er
 	if err != nil {
 		return err
 	}
-	a, err := startAgent(ctx, binary, dir, r.environment(), log)
+	a, err := startAgent(ctx, binary, dir, b.classes(), r.environment(), log)
 	if err != nil {
 		return err
 	}
@@ -153,7 +162,17 @@ func (b *bench) volumes(n int) []volume {
 	return list
 }
 
-func (b *bench) measure(ctx context.Context, p plan) error {
+func (b *bench) classes() string { return classes }
+
+func (b *bench) print(w io.Writer, p plan) { b.results.print(w, b.bare, p) }
+
+func (b *bench) measure(ctx context.Context, a *agent, p plan) (err error) {
+	b.agent = a
+	if b.results.idle, err = a.memory(); err != nil {
+		return err
+	}
+	start := time.Now()
+	defer func() { b.results.took = time.Since(start) }()
 	fmt.Println("warming up")
 	if err := b.oneByOne(ctx, p.volumes/4+1, 0, &results{}, false); err != nil {
 		return fmt.Errorf("warm-up: %w", err)

@@ -3,9 +3,12 @@
 // Command bench measures what podlv adds to the work that a volume takes anyhow.
 // In a microVM on real LVM it publishes and unpublishes inline volumes through the
 // built agent, with kubelet's calls, and beside each does the same by running
-// lvcreate, mkfs.ext4, mount, umount and lvremove itself, without a shell.
+// lvcreate, mkfs.ext4, mount, umount and lvremove itself, without a shell. With
+// -claims it creates and deletes persistent volumes, with external-provisioner's
+// calls, beside the bare lvcreate and lvremove.
 //
 //	go run ./e2e/bench
+//	go run ./e2e/bench -claims
 //
 // docs/performance.md tells how it measures and has its figures. It measures and
 // does not judge: a missed target is printed, and is no failure.
@@ -36,8 +39,9 @@ const limit = 15 * time.Minute
 
 // plan is how much is measured.
 type plan struct {
+	claims          bool
 	rounds, volumes int // one by one
-	bursts, burst   int // at once
+	bursts, burst   int // at once; not of claims
 }
 
 func main() {
@@ -70,6 +74,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	var p plan
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.BoolVar(&p.claims, "claims", false, "measure the volumes of claims instead of inline ones; -bursts and -burst mean nothing then")
 	flags.IntVar(&p.rounds, "rounds", 5, "rounds of volumes that are published one by one")
 	flags.IntVar(&p.volumes, "volumes", 20, "volumes in a round, of each kind")
 	flags.IntVar(&p.bursts, "bursts", 3, "rounds of volumes that are published at once")
@@ -126,7 +131,7 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	log := filepath.Join(share, "agent.log")
 	code, err := microvm.Run(ctx, microvm.Config{
 		Command: []string{
-			self, insideCommand, "-binary", binary, "-log", log,
+			self, insideCommand, "-binary", binary, "-log", log, "-claims=" + strconv.FormatBool(p.claims),
 			"-rounds", strconv.Itoa(p.rounds), "-volumes", strconv.Itoa(p.volumes), "-bursts", strconv.Itoa(p.bursts), "-burst", strconv.Itoa(p.burst),
 		},
 		Disks: disks, Share: share, Visible: []string{filepath.Dir(binary)}, Console: os.Stdout,
@@ -146,9 +151,12 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	return nil
 }
 
-// diskSize holds all volumes that are there at once, both kinds, and some more: no
-// run should meet a full VG.
+// diskSize holds all volumes that are there at once, of both kinds or of the three of
+// claims, and some more: no run should meet a full VG.
 func diskSize(p plan) int64 {
+	if p.claims {
+		return (int64(3*p.volumes)*volumeSize + 2<<30) >> 30 << 30
+	}
 	return (int64(2*max(p.volumes, p.burst))*volumeSize + 2<<30) >> 30 << 30
 }
 

@@ -131,3 +131,13 @@ func names(calls []call) string {
 	}
 	return strings.Join(list, ", ")
 }
+
+// about is the call with other names in it: pairs of what is there and what is to be.
+func (c call) about(names ...string) call {
+	replace := strings.NewReplacer(names...)
+	other := make(call, len(c))
+	for i := range c {
+		other[i] = replace.Replace(c[i])
+	}
+	return other
+}

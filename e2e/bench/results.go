@@ -183,14 +183,18 @@ func (r *results) print(w io.Writer, b *bare, p plan) {
 		{"lvm commands per publish", commandsIn, commandsTarget},
 		{"lvm commands per unpublish", commandsOut, commandsTarget},
 	} {
-		word := "met"
-		if t.value > t.target {
-			word = "MISSED"
-		}
-		fmt.Fprintf(w, "target %-27s at most %.2f: %.3f, %s\n", t.name, t.target, t.value, word)
+		printTarget(w, t.name, t.value, t.target)
 	}
 	fmt.Fprintf(w, "publish p50 %.2fx bare, unpublish p50 %.2fx bare, %d at once %.2fx bare serial, lvm commands per publish %s, per unpublish %s\n",
 		publish, unpublish, p.burst, atOnce, short(commandsIn), short(commandsOut))
+}
+
+func printTarget(w io.Writer, name string, value, target float64) {
+	word := "met"
+	if value > target {
+		word = "MISSED"
+	}
+	fmt.Fprintf(w, "target %-27s at most %.2f: %.3f, %s\n", name, target, value, word)
 }
 
 func mib(kib int) float64 { return float64(kib) / 1024 }
