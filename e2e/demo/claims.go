@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -91,7 +93,7 @@ func (d *demo) growAndRestore(ctx context.Context) error {
 	if _, err := d.Kubectl(ctx, nil, "patch", "pvc", "claim", "-p", `{"spec":{"resources":{"requests":{"storage":"192Mi"}}}}`); err != nil {
 		return err
 	}
-	if _, err := d.Kubectl(ctx, nil, "wait", "--for=jsonpath={.status.capacity.storage}=192Mi", "pvc/claim", "--timeout=90s"); err != nil {
+	if err := d.waitGrown(ctx, "claim", "ext4", "192Mi"); err != nil {
 		return err
 	}
 	size, err := d.node.Run(ctx, "sh", "-c", "df -h --output=size,target | grep globalmount | head -1 | awk '{print $1}'")
@@ -115,5 +117,35 @@ func (d *demo) growAndRestore(ctx context.Context) error {
 	}
 	d.said["restored"] = said
 	d.note("a pod has the restored claim, with the same bytes and more room, while the source is mounted, too:")
-	return d.show(dfHeader, "restored", "% /data")
+	if err := d.show(dfHeader, "restored", "% /data"); err != nil {
+		return err
+	}
+	// It need not come back after the power cut; its claim stays.
+	_, err = d.Kubectl(ctx, nil, "delete", "pod", "restored", "--wait=false")
+	return err
+}
+
+// waitGrown waits until kubelet has grown a claim of a pod. It looks for claims to grow
+// when it syncs a pod, which may be a minute and a half from now, or when the pod
+// changes: so that is what happens.
+func (d *demo) waitGrown(ctx context.Context, claim, pod, size string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	told := false
+	for {
+		c, err := d.Client.CoreV1().PersistentVolumeClaims("default").Get(ctx, claim, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("wait for claim %s to grow: %w", claim, err)
+		}
+		if has := c.Status.Capacity[corev1.ResourceStorage]; has.String() == size {
+			return nil
+		}
+		if !told && c.Status.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimNodeResizePending {
+			if _, err := d.Kubectl(ctx, nil, "annotate", "pod", pod, "demo/claim=grown"); err != nil {
+				return err
+			}
+			told = true
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }

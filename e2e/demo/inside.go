@@ -230,11 +230,8 @@ func (d *demo) cutPower(ctx context.Context) error {
 
 func (d *demo) deletePods(ctx context.Context) error {
 	d.note("deleting the pods, the snapshot and the claims")
-	if _, err := d.Kubectl(ctx, nil, "delete", "pod", "--all", "--wait", "--timeout=60s"); err != nil {
-		return err
-	}
 	// A thick volume goes only after its snapshots.
-	if _, err := d.Kubectl(ctx, nil, "delete", "volumesnapshot", "--all", "--wait", "--timeout=60s"); err != nil {
+	if _, err := d.Kubectl(ctx, nil, "delete", "pods,volumesnapshots", "--all", "--wait", "--timeout=60s"); err != nil {
 		return err
 	}
 	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.
