@@ -74,9 +74,12 @@ check-modules:
 fmt: ## format all Go files
 	$(TOOL) gofumpt -w .
 
-# -count=1: every run really runs. -shuffle: no test may lean on another.
+# -count=1: every run really runs. -shuffle: no test may lean on another. What goes
+# through all points or states of something is thinned out under the race detector, so
+# it runs once more without.
 test: ## all tests that need neither root nor LVM, with the race detector
 	$(GO) test -race -count=1 -shuffle=on -timeout=5m ./...
+	$(GO) test -count=1 -timeout=5m -run 'CrashPoint|IsExact' ./driver
 
 test-differential: ## the fake against real lvm2, COMMANDS (500) random steps from SEED (4), as root
 	$(TEST_LVM) -run 'TestDifferential$$' ./fakelvm -- -differential.commands=$(or $(COMMANDS),500) -differential.seed=$(or $(SEED),4)

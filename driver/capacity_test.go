@@ -22,7 +22,7 @@ import (
 
 var (
 	capacitySeed   = flag.Uint64("capacity.seed", 0, "seed of the tests that capacity is exact; 0: another each time")
-	capacityStates = flag.Int("capacity.states", 2000, "of how many VGs the capacity is tried on the fake")
+	capacityStates = flag.Int("capacity.states", 2000, "without the race detector, of how many VGs the capacity is tried on the fake")
 )
 
 func (n *fakeNode) capacity(class string) *csi.GetCapacityResponse {
@@ -47,8 +47,12 @@ func TestCapacityIsExact(t *testing.T) {
 		require.NoError(t, n.host.AddDisk(d))
 		disks = append(disks, d.Path)
 	}
+	states := *capacityStates
+	if racing {
+		states /= 20
+	}
 	told := map[string]int{}
-	for state := range *capacityStates {
+	for state := range states {
 		r := rand.New(rand.NewPCG(seed, uint64(state)))
 		w := wear(r, slices.Clone(disks), 64, 20)
 		for _, c := range w.commands {
@@ -72,7 +76,7 @@ func TestCapacityIsExact(t *testing.T) {
 		}
 		n.lvm("vgremove", "--yes", "-ff", "vg1")
 	}
-	t.Logf("%d states: %v", *capacityStates, told)
+	t.Logf("%d states: %v", states, told)
 }
 
 // A pool that is full takes no volume, though LVM itself would still make one until a
