@@ -79,7 +79,7 @@ fmt: ## format all Go files
 # it runs once more without.
 test: ## all tests that need neither root nor LVM, with the race detector
 	$(GO) test -race -count=1 -shuffle=on -timeout=5m ./...
-	$(GO) test -count=1 -timeout=5m -run 'CrashPoint|IsExact' ./driver
+	$(GO) test -count=1 -timeout=5m -run 'CrashPoint|IsExact|EveryKind|Recorded' ./driver ./fakelvm
 
 test-differential: ## the fake against real lvm2, COMMANDS (500) random steps from SEED (4), as root
 	$(TEST_LVM) -run 'TestDifferential$$' ./fakelvm -- -differential.commands=$(or $(COMMANDS),500) -differential.seed=$(or $(SEED),4)

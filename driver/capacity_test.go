@@ -35,6 +35,7 @@ func (n *fakeNode) capacity(class string) *csi.GetCapacityResponse {
 // What GetCapacity says can be made, and a granule more cannot, whatever the VG went
 // through before.
 func TestCapacityIsExact(t *testing.T) {
+	t.Parallel()
 	seed := *capacitySeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) % 1_000_000

@@ -125,6 +125,7 @@ func (n *fakeNode) givenUp(c *claim) {
 // persistent volume, and then Kubernetes goes on, or gives up, with or without a
 // reboot.
 func TestClaimCrashPoints(t *testing.T) {
+	t.Parallel()
 	kinds := map[string]func() *claim{
 		"thick": func() *claim { return newClaim("victim", 16*mib) },
 		"thin":  func() *claim { return newClaim("victim", 16*mib).ofClass("thin") },

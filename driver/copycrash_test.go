@@ -141,6 +141,7 @@ func newCopyScene(t *testing.T, kind func(string) *claim) *copyScene {
 // or a copy, and then Kubernetes goes on, or gives up, with or without a reboot. No
 // LV is left, and nobody is given a part of what was there.
 func TestCopyCrashPoints(t *testing.T) {
+	t.Parallel()
 	total := 0
 	for name, kind := range kinds {
 		large := !strings.Contains(name, "ext4") && !strings.Contains(name, "raw")

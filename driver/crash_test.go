@@ -212,6 +212,7 @@ func (n *fakeNode) reboot() {
 // has done anything, between its commit and its end, and after it. Then it starts
 // again, and kubelet plays every one of its rules.
 func TestEveryCrashPoint(t *testing.T) {
+	t.Parallel()
 	total := 0
 	for _, c := range crashCalls {
 		steps := c.steps(t)

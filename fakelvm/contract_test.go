@@ -20,6 +20,7 @@ var contractDisks = []string{"/dev/fake0", "/dev/fake1", "/dev/fake2"}
 // TestContract holds the fake to what real lvm2 does: the same suite runs on it
 // in make test-lvm.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	lvmtest.Run(t, func(t *testing.T) lvmtest.Machine {
 		h := fakelvm.New()
 		for _, d := range contractDisks {
