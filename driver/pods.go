@@ -37,12 +37,9 @@ type apiPods struct {
 }
 
 func (a *apiPods) List(ctx context.Context) ([]Pod, error) {
-	selector := fields.OneTermEqualSelector("spec.nodeName", a.node).String()
-	// No resource version: a consistent read (Kubernetes API concepts, "Resource
-	// versions").
-	pods, err := a.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: selector})
+	pods, err := podsOn(ctx, a.client, a.node)
 	if err != nil {
-		return nil, fmt.Errorf("list the pods of node %s: %w", a.node, err)
+		return nil, err
 	}
 	list := make([]Pod, 0, len(pods.Items))
 	for i := range pods.Items {
@@ -51,4 +48,16 @@ func (a *apiPods) List(ctx context.Context) ([]Pod, error) {
 		list = append(list, Pod{Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Ending: ended || p.DeletionTimestamp != nil})
 	}
 	return list, nil
+}
+
+// podsOn lists the pods that are bound to a node, as the API server has them now.
+func podsOn(ctx context.Context, client kubernetes.Interface, node string) (*corev1.PodList, error) {
+	selector := fields.OneTermEqualSelector("spec.nodeName", node).String()
+	// No resource version: a consistent read (Kubernetes API concepts, "Resource
+	// versions").
+	pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of node %s: %w", node, err)
+	}
+	return pods, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
@@ -214,11 +213,9 @@ func (p *publisher) pods(classes *Classes) ([]podCharge, error) {
 
 // livePods are the bound pods as the API server has them now.
 func (p *publisher) livePods(ctx context.Context, classes *Classes) ([]podCharge, error) {
-	list, err := p.cluster.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", p.node).String(),
-	})
+	list, err := podsOn(ctx, p.cluster.Client, p.node)
 	if err != nil {
-		return nil, fmt.Errorf("list the pods of node %s: %w", p.node, err)
+		return nil, err
 	}
 	pods := make([]*corev1.Pod, len(list.Items))
 	for i := range list.Items {
