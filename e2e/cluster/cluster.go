@@ -70,7 +70,8 @@ type Cluster struct {
 func Missing() error {
 	lacking := microvm.Missing()
 	for _, p := range []struct{ path, pkg string }{
-		{"runc", "runc"},
+		{"crun", "crun"},
+		{"busybox", "busybox-static"},
 		{"ip", "iproute2"},
 		{"mkfs.ext4", "e2fsprogs"},
 		{"mount", "mount"},

@@ -5,7 +5,7 @@
 //
 // There are only a Cluster and its Nodes. The control plane (etcd, API server,
 // scheduler, controllers) are processes of this host. Each node is a microVM with
-// containerd, runc, a pod network and an unmodified kubelet, on a kernel of its own
+// containerd, crun, a pod network and an unmodified kubelet, on a kernel of its own
 // that has device-mapper, with empty disks for LVM. A node's power can be cut and
 // it can be booted again; its disks stay as they were.
 //

@@ -134,8 +134,12 @@ use_internal_loopback = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+BinaryName = %q
 SystemdCgroup = false
-`, disk+"/containerd", containerdSock, s.Sandbox, pluginFolder)
+`, disk+"/containerd", containerdSock, s.Sandbox, pluginFolder, runtimePath)
+	if err := makeRuntime(); err != nil {
+		return err
+	}
 	if err := os.WriteFile("/run/containerd.toml", []byte(config), 0o644); err != nil {
 		return err
 	}

@@ -230,12 +230,8 @@ func (d *demo) cutPower(ctx context.Context) error {
 
 func (d *demo) deletePods(ctx context.Context) error {
 	d.note("deleting the pods, the snapshot and the claims")
-	// A thick volume goes only after its snapshots.
-	if _, err := d.Kubectl(ctx, nil, "delete", "pods,volumesnapshots", "--all", "--wait", "--timeout=60s"); err != nil {
-		return err
-	}
 	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.
-	for _, args := range [][]string{{"delete", "pvc", "--all", "--wait", "--timeout=60s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
+	for _, args := range [][]string{{"delete", "pods,volumesnapshots,pvc", "--all", "--wait", "--timeout=60s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
 		if _, err := d.Kubectl(ctx, nil, args...); err != nil {
 			return err
 		}
