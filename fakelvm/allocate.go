@@ -28,7 +28,7 @@ type request struct {
 	after []*physicalVolume // for each leg: the PV on which the LV ends now
 	ends  []int64           // for each leg: the extent behind the LV's last one
 	have  []*physicalVolume // all PVs that the LV is on
-	on    []*physicalVolume // nil: any
+	on    []place           // nil: anywhere
 	share bool              // it is a share of what is free: less will do
 }
 
@@ -86,17 +86,13 @@ type candidate struct {
 // allocate finds extents. missing is how many more would be needed when ok is false.
 func allocate(r request) (g grant, missing int64, ok bool) {
 	a := &allocation{request: r, free: map[*physicalVolume][]*area{}, need: r.each, needMeta: r.meta}
-	pvs := r.vg.pvs
-	if r.on != nil {
-		pvs = r.on
-	}
-	for _, p := range pvs {
+	for _, p := range r.vg.placesOn(r.on) {
 		for _, f := range p.freeAreas() {
 			f.left = f.count
 			a.insert(&f)
 		}
-		if len(a.free[p]) > 0 {
-			a.pvs = append(a.pvs, p)
+		if len(a.free[p.physicalVolume]) > 0 {
+			a.pvs = append(a.pvs, p.physicalVolume)
 		}
 	}
 	a.legs = make([][]area, r.width)

@@ -26,7 +26,7 @@ type creation struct {
 	extents int64
 	stripes int
 	stripe  int64 // bytes
-	on      []*physicalVolume
+	on      []place
 }
 
 // lvcreate makes one LV. It commits once; what LVM does in several commits (the
@@ -195,12 +195,8 @@ func (c *command) creation() (req creation, code int) {
 		return req, exitNothing
 	}
 	req.vg = vg
-	for _, p := range c.args2[1:] {
-		i := slices.IndexFunc(vg.pvs, func(x *physicalVolume) bool { return x.disk.path == p })
-		if i < 0 {
-			return req, c.failed("Physical Volume %q not found in Volume Group %q.", p, vg.name)
-		}
-		req.on = append(req.on, vg.pvs[i])
+	if req.on, code = c.placesNamed(vg, c.args2[1:]); code != exitOK {
+		return req, code
 	}
 	if pool == "" {
 		pool = second

@@ -2,8 +2,6 @@
 
 package fakelvm
 
-import "slices"
-
 // lvresize serves lvextend, lvreduce and lvresize. As in lvm2's tools/lvresize.c
 // the command line alone is looked at first, then the VG, then the LV.
 func (c *command) lvresize() int {
@@ -44,13 +42,9 @@ func (c *command) lvresize() int {
 	if !l.visible() {
 		return c.failed("Operation not permitted on hidden LV %s.", l.fullName())
 	}
-	var on []*physicalVolume
-	for _, p := range c.args2[1:] {
-		i := slices.IndexFunc(vg.pvs, func(x *physicalVolume) bool { return x.disk.path == p })
-		if i < 0 {
-			return c.failed("Physical Volume %q not found in Volume Group %q.", p, vg.name)
-		}
-		on = append(on, vg.pvs[i])
+	on, code := c.placesNamed(vg, c.args2[1:])
+	if code != exitOK {
+		return code
 	}
 	size, code := c.newSize(l)
 	if code != exitOK {
@@ -134,7 +128,7 @@ func (l *logicalVolume) fromPhysical(n int64, sign byte) int64 {
 }
 
 // resizeTo changes the LV's size: commits, then gives the active device its new size.
-func (c *command) resizeTo(l *logicalVolume, size int64, on []*physicalVolume) int {
+func (c *command) resizeTo(l *logicalVolume, size int64, on []place) int {
 	vg := l.vg
 	if l.snap != nil {
 		if limit := maxCOW(l.snap.origin.bytes(), vg.extent) / vg.extent; size > limit {
@@ -189,7 +183,7 @@ func (c *command) unchanged(l, target *logicalVolume) int {
 	return exitOK
 }
 
-func (c *command) extend(l, target *logicalVolume, size, legs int64, on []*physicalVolume) int {
+func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place) int {
 	vg, old := l.vg, l.size
 	switch {
 	case l.thin != nil:

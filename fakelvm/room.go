@@ -100,11 +100,7 @@ func (c *command) usable(r request) int {
 // enough refuses a request for more extents than there are on PVs that may be used.
 func (c *command) enough(r request) int {
 	var free int64
-	pvs := r.vg.pvs
-	if r.on != nil {
-		pvs = r.on
-	}
-	for _, p := range pvs {
+	for _, p := range r.vg.placesOn(r.on) {
 		for _, a := range p.freeAreas() {
 			free += a.count
 		}

@@ -11,6 +11,7 @@ import (
 )
 
 var extendContracts = []contract{
+	{"extents that are named are taken, and no others", extendOnto},
 	{"an LV grows to the size, rounded up to extents, and keeps its bytes and tags", func(f *fixture) {
 		g := f.vg(group)
 		f.create(lvm.Spec{Name: "a", Size: 4 * mib, Tags: []string{"t"}})
@@ -138,4 +139,26 @@ var extendContracts = []contract{
 		require.NoError(f.t, f.client.Extend(context.Background(), group, "a", 8*mib))
 		require.Equal(f.t, 8*mib, f.lv(group, "a").Size)
 	}},
+}
+
+// extendOnto: extents that are named are the ones that are taken, and no others.
+func extendOnto(f *fixture) {
+	f.vg(group)
+	ctx := context.Background()
+	require.NoError(f.t, f.client.Create(ctx, lvm.Spec{VG: group, Name: "a", Size: 8 * mib}))
+	f.raw("lvcreate", "--yes", "--name", "spare", "--size", "12m", group, f.m.Disks[1]+":20-40")
+	spare := f.rows("lvs", "-o", "seg_pe_ranges", "-S", "lv_name=spare", group)[0]["seg_pe_ranges"]
+	require.Equal(f.t, f.m.Disks[1]+":20-22", spare)
+	code, stderr := f.try("lvextend", "--size", "20m", group+"/a", spare)
+	require.NotZero(f.t, code, "they are taken: %s", stderr)
+	f.raw("lvremove", "--yes", group+"/spare")
+	f.raw("lvextend", "--size", "20m", group+"/a", spare)
+	var ranges []string
+	for _, r := range f.rows("lvs", "-o", "seg_pe_ranges", "-S", "lv_name=a", group) {
+		ranges = append(ranges, r["seg_pe_ranges"])
+	}
+	require.Contains(f.t, ranges, spare)
+	code, stderr = f.try("lvextend", "--size", "40m", group+"/a", f.m.Disks[1]+":50-52")
+	require.NotZero(f.t, code, "three extents are not five: %s", stderr)
+	f.raw("lvextend", "--size", "32m", group+"/a", f.m.Disks[1]+":60:70-71")
 }
