@@ -154,10 +154,14 @@ func (k *kubelet) take(c *claim, pod string) error {
 func (k *kubelet) expand(c *claim, size int64) (int64, error) {
 	ctx, cancel := callTime()
 	defer cancel()
-	r, err := k.node.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
-		VolumeId: c.id, VolumePath: c.target("a"), StagingTargetPath: c.staging(), CapacityRange: &csi.CapacityRange{RequiredBytes: size},
-	})
+	r, err := k.node.NodeExpandVolume(ctx, expandRequestFor(c, size))
 	return r.GetCapacityBytes(), err
+}
+
+func expandRequestFor(c *claim, size int64) *csi.NodeExpandVolumeRequest {
+	return &csi.NodeExpandVolumeRequest{
+		VolumeId: c.id, VolumePath: c.target("a"), StagingTargetPath: c.staging(), CapacityRange: &csi.CapacityRange{RequiredBytes: size},
+	}
 }
 
 // inUse is a claim that pod a uses, with data, its tag dropped.
@@ -231,6 +235,15 @@ func (n *fakeNode) clean(c *claim, from, to int64) {
 	n.t.Helper()
 	for at := from; at < to; at += 4 * mib {
 		require.NotContains(n.t, string(n.bytes(c, at, 4096)), "secret", "old bytes at MiB %d", at/mib)
+	}
+}
+
+// visiblyClean is clean for all of a volume's device as it is now, if it has one.
+func (n *fakeNode) visiblyClean(c *claim) {
+	n.t.Helper()
+	size, err := n.host.DeviceSize(c.device())
+	if err == nil {
+		n.clean(c, 0, size)
 	}
 }
 

@@ -110,7 +110,6 @@ func (n *fakeNode) usedAgain(c *claim, data bool) {
 	}
 	n.agent.Settle(context.Background())
 	require.NotContains(n.t, n.lvTags(c), "podlv.state")
-	require.NotContains(n.t, n.lvTags(c), "podlv.grow")
 	n.free(c)
 }
 
@@ -197,6 +196,9 @@ func (k claimCrash) dies(t *testing.T, c *claim, step int, crash func(*fakelvm.H
 	_ = k.call(n, c) // fails, or not: a step that changes nothing may be the last
 	require.True(t, n.host.Crashed(), "the call has fewer steps than it had: %v", n.host.Log())
 	n.restart()
+	if c.block && k.data {
+		n.visiblyClean(c) // to the pod that uses it
+	}
 	claimAfter[then](n, c, k.data)
 	require.ElementsMatch(t, []string{"pool", bystander.name}, n.volumes())
 	if !n.host.DeviceExists(bystander.device()) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -37,11 +36,6 @@ func (p *persistent) expand(ctx context.Context, q expandRequest, classes *Class
 	}
 	if err := p.load(ctx, v); err != nil {
 		return 0, err
-	}
-	if v.grownAt > 0 {
-		if err := p.finishGrowth(ctx, v); err != nil {
-			return 0, err
-		}
 	}
 	if v.size < q.size {
 		if v, err = p.extend(ctx, q, v, classes); err != nil {
@@ -91,27 +85,69 @@ func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVo
 			return v, err
 		}
 	}
-	zero := v.fs == "" && class.zeroes()
-	if zero {
-		// Said before the new extents can be seen, so that an agent that dies over
-		// the lvextend leaves word of where the old bytes begin.
-		v.grownAt = v.size
-		if err := p.lvm.Tag(ctx, v.handle.VG, []string{v.growTag()}, nil, v.handle.LV); err != nil {
+	if v.fs == "" && class.zeroes() {
+		return p.extendZeroed(ctx, v, class, size)
+	}
+	if err := p.space.extend(ctx, class, v.handle, size, size-v.size, claimant{v.claim}); err != nil {
+		return v, v.cannotHave(size, err)
+	}
+	v.size = size
+	return v, nil
+}
+
+// cannotHave is the error of an expansion for which there is no space.
+func (v persistentVolume) cannotHave(size int64, err error) error {
+	if errors.Is(err, lvm.ErrNoSpace) || errors.Is(err, lvm.ErrMetadataFull) {
+		return fmt.Errorf("%w: volume %s cannot have %s: %w", errRange, v.handle, lvm.FormatSize(size), err)
+	}
+	return err
+}
+
+// extendZeroed grows a raw block volume in which nobody may ever see what its new
+// extents held before. So they are zeroed before they are the volume's: as a temporary
+// LV, over whose extents it is then extended. A process that dies over it leaves that
+// LV, and whoever wants the volume to grow next begins again.
+func (p *persistent) extendZeroed(ctx context.Context, v persistentVolume, class Class, size int64) (persistentVolume, error) {
+	if job := p.jobs.running(v.handle); job != nil {
+		if err := job.wait(ctx, v.handle); err != nil {
 			return v, err
 		}
-		p.remember(v.handle, hintNone)
+		grown, err := p.get(ctx, v.handle) // its caller may have asked for less
+		if err != nil || grown.size >= size {
+			return grown, err
+		}
+		v = grown
 	}
-	err = p.space.extend(ctx, class, v.handle, size, size-v.size, claimant{v.claim})
-	if errors.Is(err, lvm.ErrNoSpace) || errors.Is(err, lvm.ErrMetadataFull) {
-		err = fmt.Errorf("%w: volume %s cannot have %s: %w", errRange, v.handle, lvm.FormatSize(size), err)
+	g, err := p.model.volumeGroup(ctx, v.handle.VG)
+	if err != nil {
+		return v, err
 	}
+	if s, ok := g.ThickSnapshot(v.handle.LV); ok && v.active {
+		return v, fmt.Errorf("%w: volume %s cannot be expanded while it is in use and has the thick snapshot %s", errCondition, v.handle, s.Name)
+	}
+	if _, there := g.LogicalVolume(v.handle.temporary()); there {
+		if err := p.lvm.Remove(ctx, v.handle.VG, v.handle.temporary(), tagTemporary); err != nil {
+			return v, err
+		}
+	}
+	spare := lvm.Spec{
+		VG: v.handle.VG, Name: v.handle.temporary(), Size: size - v.size, Layout: v.layout, Legs: v.legs,
+		Tags: []string{tagTemporary, tagSource + "=" + v.handle.String(), tagClass + "=" + class.Name},
+	}
+	if err := p.space.try(ctx, class, spare, &claimant{v.claim}); err != nil {
+		return v, v.cannotHave(size, err)
+	}
+	err = p.jobs.run(ctx, v.handle, "the space that it grows by is being zeroed", func(ctx context.Context) error {
+		if err := p.devices.Zero(ctx, devicePath(spare.VG, spare.Name), 0, spare.Size); err != nil {
+			return fmt.Errorf("%w: zero what volume %s is to grow by: %w", errStays, v.handle, err)
+		}
+		if err := p.lvm.ExtendOver(ctx, v.handle.VG, v.handle.LV, size, spare.Name, tagTemporary); err != nil {
+			return fmt.Errorf("%w: %w", errStays, err)
+		}
+		return nil
+	})
 	if err == nil {
 		v.size = size
-	}
-	// After any other error the lvextend may still be under way: the tag stays, and
-	// the next call goes on by it.
-	if zero && (err == nil || errors.Is(err, errRange)) {
-		err = errors.Join(err, p.finishGrowth(ctx, v))
 	}
 	return v, err
 }
@@ -124,17 +160,4 @@ func (p *persistent) load(ctx context.Context, v persistentVolume) error {
 		return err
 	}
 	return p.lvm.Refresh(ctx, v.handle.VG, v.handle.LV)
-}
-
-// growTag says where the old bytes of an expansion begin.
-func (v persistentVolume) growTag() string { return tagGrow + "=" + strconv.FormatInt(v.grownAt, 10) }
-
-// finishGrowth zeroes what an expansion appended to a raw block volume, if it did
-// append anything.
-func (p *persistent) finishGrowth(ctx context.Context, v persistentVolume) error {
-	if err := p.zero(ctx, v, min(v.grownAt, v.size), v.growTag()); err != nil {
-		return err
-	}
-	p.remember(v.handle, hintBlock)
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -47,10 +46,11 @@ type persistentVolume struct {
 	claim   string // namespace/name; empty when it is not known
 	fs      string // empty for a block device
 	active  bool
-	isNew   bool   // the filesystem may not be whole
-	zeroing bool   // old bytes may be on it
-	copying bool   // its source's bytes may not all be on it
-	grownAt int64  // old bytes may be behind here, in bytes; 0: nowhere
+	isNew   bool // the filesystem may not be whole
+	zeroing bool // old bytes may be on it
+	copying bool // its source's bytes may not all be on it
+	layout  lvm.Layout
+	legs    int
 	source  string // handle of what it was made from; empty: nothing
 	pool    string // its thin pool; empty: none
 }
@@ -68,8 +68,8 @@ func asVolume(l lvm.LogicalVolume) (v persistentVolume, ok bool) {
 	v.class, _ = l.TagValue(tagClass)
 	v.claim, _ = l.TagValue(tagClaim)
 	v.fs, _ = l.TagValue(tagFS)
-	if grow, ok := l.TagValue(tagGrow); ok {
-		v.grownAt, _ = strconv.ParseInt(grow, 10, 64) // what is not ours to read is as good as none
+	if v.layout = lvm.Layout(l.Type); v.layout == lvm.Striped || v.layout == lvm.RAID1 {
+		v.legs = l.Stripes
 	}
 	return v, true
 }
@@ -313,7 +313,7 @@ func (p *persistent) removed(ctx context.Context, h handle, active bool) error {
 	if _, l, ok := lookFor(groups, h); ok && isVolume(l) {
 		return fmt.Errorf("%w: volume %s has thick snapshots, which would go with it: remove them first", errCondition, h)
 	}
-	// An agent that died before it had made a copy may have left this.
+	// An agent that died over a copy or an expansion may have left this.
 	for _, vg := range withTemporary(groups, h) {
 		if err := p.lvm.Remove(ctx, vg, h.temporary(), tagTemporary); err != nil {
 			return err

@@ -72,6 +72,48 @@ func (n *realNode) clean(device string, from int64) {
 	}
 }
 
+// watch reads what appears behind the end of a device, over and over, as a curious pod
+// would, until it is stopped: it must never have been anything but zeros.
+func (n *realNode) watch(device string, end int64) (stop func()) {
+	n.t.Helper()
+	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_DIRECT, 0)
+	require.NoError(n.t, err)
+	buf, err := unix.Mmap(-1, 0, mib, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	require.NoError(n.t, err)
+	done, looks, seen := make(chan struct{}), 0, 0
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			grown := false
+			for at := end; ; at += mib {
+				if m, err := f.ReadAt(buf, at); m == 0 || err != nil && err != io.EOF {
+					break
+				}
+				grown = true
+				if bytes.Contains(buf, []byte("secret!")) {
+					seen++
+				}
+			}
+			if looks++; grown {
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-stopped
+		require.NoError(n.t, f.Close())
+		require.NoError(n.t, unix.Munmap(buf))
+		n.t.Logf("looked %d times at the end of %s while it grew", looks, device)
+		require.Zero(n.t, seen, "old bytes were to be seen")
+	}
+}
+
 func (n *realNode) size(device string) int64 {
 	n.t.Helper()
 	f, err := os.Open(device)
@@ -178,10 +220,12 @@ func TestRealRawBlockShowsNobodysBytes(t *testing.T) {
 		_, err = f.WriteAt([]byte("mine"), 64*mib-4)
 		require.NoError(t, err)
 
+		stop := n.watch(c.target("a"), 64*mib)
 		larger, err := n.expand(c, 128*mib)
 		require.NoError(t, err)
 		require.Equal(t, int64(128*mib), larger)
 		require.Equal(t, int64(128*mib), n.size(c.target("a")), "the pod's device grew")
+		stop()
 		n.clean(c.target("a"), 64*mib)
 		require.NoError(t, f.Close())
 		back := make([]byte, 4)

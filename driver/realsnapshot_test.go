@@ -344,7 +344,7 @@ func TestRealAgentKilledOverACopy(t *testing.T) {
 		require.NoError(t, n.delete(c))
 		n.discard(source)
 		require.Equal(t, []string{"pool"}, n.volumes())
-		require.Empty(t, filepathGlob(t, "/dev/vg0/copy-*"))
+		require.Empty(t, filepathGlob(t, "/dev/vg0/temporary-*"))
 	})
 }
 

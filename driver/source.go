@@ -96,8 +96,6 @@ func (p *persistent) origin(ctx context.Context, v persistentVolume) (empty bool
 	switch {
 	case v.copying || v.zeroing:
 		return false, fmt.Errorf("volume %s: %w: it is not made yet", v.handle, errBusy)
-	case v.grownAt > 0:
-		return false, fmt.Errorf("volume %s: %w: it is being expanded", v.handle, errBusy)
 	case !v.isNew || v.fs == "":
 		return false, nil
 	}
@@ -309,11 +307,12 @@ func (p *persistent) removeCopy(ctx context.Context, h handle, temporaries ...st
 	return err
 }
 
-// temporary is the name of the snapshot that a volume is copied from when its source
-// is a volume that may be in use. It is in the source's VG.
+// temporary is the name of an LV that a volume needs for a while. One that is made has
+// the snapshot that it is copied from, when its source is a volume that may be in use,
+// in the source's VG; one that grows has the extents that it grows by, in its own.
 func (h handle) temporary() string {
 	sum := sha256.Sum256([]byte(h.String()))
-	return "copy-" + hex.EncodeToString(sum[:16])
+	return "temporary-" + hex.EncodeToString(sum[:16])
 }
 
 // withTemporary are the VGs that have such a snapshot.

@@ -99,8 +99,7 @@ func (p *persistent) stageFilesystem(q stageRequest, active bool, look func() (p
 	return nil
 }
 
-// usable is get for a volume that is to be used so. Old bytes that a call which
-// died has left on it are zeroed first.
+// usable is get for a volume that is to be used so.
 func (p *persistent) usable(ctx context.Context, h handle, u use) (persistentVolume, error) {
 	v, err := p.get(ctx, h)
 	if err != nil {
@@ -114,15 +113,6 @@ func (p *persistent) usable(ctx context.Context, h handle, u use) (persistentVol
 	}
 	if v.zeroing {
 		return v, fmt.Errorf("volume %s: %w: it is not made yet, its old bytes are still to be zeroed", h, errBusy)
-	}
-	if v.grownAt > 0 {
-		if err := p.load(ctx, v); err != nil {
-			return v, err
-		}
-		if err := p.finishGrowth(ctx, v); err != nil {
-			return v, err
-		}
-		v.active = true
 	}
 	return v, nil
 }

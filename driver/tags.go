@@ -23,9 +23,6 @@ const (
 	tagFS    = "podlv.fs"    // the filesystem that it was made for; none: a raw block device
 	tagMode  = "podlv.mode"  // block, of a raw block device
 	tagClaim = "podlv.pvc"   // namespace/name
-	// tagGrow is the size in bytes that a raw block volume had before the expansion
-	// that is under way: what lies behind it may be somebody's old bytes.
-	tagGrow = "podlv.grow"
 	// tagSource is the handle of what an LV was made from: a snapshot's volume, the
 	// snapshot or volume that another volume is a copy of.
 	tagSource = "podlv.source"
@@ -38,8 +35,8 @@ const (
 	tagInline    = tagKind + "=" + kindInline
 	tagVolume    = tagKind + "=" + kindVolume
 	tagSnapshot  = tagKind + "=" + kindSnapshot
-	// tagTemporary: a snapshot that a volume is being copied from. It goes with the
-	// copy's end, or with the copy.
+	// tagTemporary: a snapshot that a volume is being copied from, or the space that one
+	// grows by while it is zeroed. It goes with the end of that, or with the volume.
 	tagTemporary = tagKind + "=temporary"
 	modeBlock    = "block"
 	// tagNew: the filesystem may not be whole yet. It goes when it is.

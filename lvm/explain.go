@@ -182,7 +182,7 @@ func whyNotExtended(g VolumeGroup, name string, size int64) error {
 	if err := whyUnchanged(g, textOfLeg); err != nil {
 		return err
 	}
-	if s, ok := g.thickSnapshot(name, func(LogicalVolume) bool { return true }); ok && l.Active {
+	if s, ok := g.ThickSnapshot(name); ok && l.Active {
 		return fmt.Errorf("LV %s/%s %w: it is the origin of the thick snapshot %s and can be extended only while it is inactive", g.Name, name, ErrInUse, s.Name)
 	}
 	switch l.Type {
@@ -222,7 +222,12 @@ func whyNotActivated(g VolumeGroup, name string) error {
 // isThickSnapshot: a thin one has a pool.
 func (l LogicalVolume) isThickSnapshot() bool { return l.Origin != "" && l.Pool == "" }
 
-// thickSnapshot finds a thick snapshot of an LV.
+// ThickSnapshot finds a thick snapshot of an LV.
+func (v VolumeGroup) ThickSnapshot(origin string) (LogicalVolume, bool) {
+	return v.thickSnapshot(origin, func(LogicalVolume) bool { return true })
+}
+
+// thickSnapshot finds one of those.
 func (v VolumeGroup) thickSnapshot(origin string, which func(LogicalVolume) bool) (LogicalVolume, bool) {
 	for _, l := range v.LogicalVolumes {
 		if l.isThickSnapshot() && l.Origin == origin && which(l) {

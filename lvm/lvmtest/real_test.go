@@ -15,21 +15,22 @@ import (
 var disks = flag.String("lvm.disks", "", "empty disks, by commas; what is on them is lost")
 
 // One test a chapter: test-lvm divides tests among machines.
-func TestRealReport(t *testing.T)   { chapter(t, "report") }
-func TestRealStamp(t *testing.T)    { chapter(t, "stamp") }
-func TestRealCreate(t *testing.T)   { chapter(t, "create") }
-func TestRealSpace(t *testing.T)    { chapter(t, "space") }
-func TestRealNames(t *testing.T)    { chapter(t, "names") }
-func TestRealOldBytes(t *testing.T) { chapter(t, "old bytes") }
-func TestRealExtend(t *testing.T)   { chapter(t, "extend") }
-func TestRealRemove(t *testing.T)   { chapter(t, "remove") }
-func TestRealTag(t *testing.T)      { chapter(t, "tag") }
-func TestRealActivate(t *testing.T) { chapter(t, "activate") }
-func TestRealThin(t *testing.T)     { chapter(t, "thin") }
-func TestRealSnapshot(t *testing.T) { chapter(t, "snapshot") }
-func TestRealBroken(t *testing.T)   { chapter(t, "broken") }
-func TestRealQueue(t *testing.T)    { chapter(t, "queue") }
-func TestRealIssues(t *testing.T)   { chapter(t, "issues") }
+func TestRealReport(t *testing.T)     { chapter(t, "report") }
+func TestRealStamp(t *testing.T)      { chapter(t, "stamp") }
+func TestRealCreate(t *testing.T)     { chapter(t, "create") }
+func TestRealSpace(t *testing.T)      { chapter(t, "space") }
+func TestRealNames(t *testing.T)      { chapter(t, "names") }
+func TestRealOldBytes(t *testing.T)   { chapter(t, "old bytes") }
+func TestRealExtend(t *testing.T)     { chapter(t, "extend") }
+func TestRealExtendOver(t *testing.T) { chapter(t, "extend over") }
+func TestRealRemove(t *testing.T)     { chapter(t, "remove") }
+func TestRealTag(t *testing.T)        { chapter(t, "tag") }
+func TestRealActivate(t *testing.T)   { chapter(t, "activate") }
+func TestRealThin(t *testing.T)       { chapter(t, "thin") }
+func TestRealSnapshot(t *testing.T)   { chapter(t, "snapshot") }
+func TestRealBroken(t *testing.T)     { chapter(t, "broken") }
+func TestRealQueue(t *testing.T)      { chapter(t, "queue") }
+func TestRealIssues(t *testing.T)     { chapter(t, "issues") }
 
 func chapter(t *testing.T, name string) {
 	t.Helper()
@@ -43,7 +44,7 @@ func chapter(t *testing.T, name string) {
 
 // TestRealChapters would notice a chapter that has no test above.
 func TestRealChapters(t *testing.T) {
-	if n := len(lvmtest.Chapters()); n != 15 {
+	if n := len(lvmtest.Chapters()); n != 16 {
 		t.Fatalf("the contract has %d chapters: give each a test in this file", n)
 	}
 }

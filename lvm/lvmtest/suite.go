@@ -22,6 +22,7 @@ var chapters = []struct {
 	{"names", nameContracts},
 	{"old bytes", wipeContracts},
 	{"extend", extendContracts},
+	{"extend over", overContracts},
 	{"remove", removeContracts},
 	{"tag", tagContracts},
 	{"activate", activateContracts},
