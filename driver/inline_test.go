@@ -144,7 +144,7 @@ func TestOccupiedTargets(t *testing.T) {
 	n := newFakeNode(t)
 	v := newVolume("web", "64Mi")
 	require.NoError(t, n.mkdir(n.target(v)+"/inside"))
-	requireCode(t, n.publish(v), codes.FailedPrecondition, "is occupied: 1 entries are in it")
+	requireCode(t, n.publish(v), codes.FailedPrecondition, "and 0 more in it")
 	require.Empty(t, n.volumes())
 	n.removeAll(n.target(v))
 

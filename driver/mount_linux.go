@@ -173,7 +173,7 @@ func (l *Linux) MakeTarget(target string) error {
 		return fmt.Errorf("%w: %s is occupied by something that is not a folder: %w", ErrTarget, target, err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("%w: %s is occupied: %d entries are in it, %q first", ErrTarget, target, len(entries), entries[0].Name())
+		return fmt.Errorf("%w: %s is occupied: it has %q and %d more in it", ErrTarget, target, entries[0].Name(), len(entries)-1)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func decodeInline(r *csi.NodePublishVolumeRequest) (inlineRequest, error) {
 	}
 	c := r.GetVolumeContext()
 	if c[keyEphemeral] != "true" {
-		return q, fmt.Errorf("%w: volume %s: %s is %q: podlv serves inline volumes only; its CSIDriver object must have podInfoOnMount true, and the volume must be written in the pod spec", errInvalid, q.ID, keyEphemeral, c[keyEphemeral])
+		return q, fmt.Errorf("%w: volume %s: %s is %q, but this is the handle of an inline volume: the CSIDriver object must have podInfoOnMount true and volumeLifecycleModes Ephemeral, and the volume must be written in the pod spec", errInvalid, q.ID, keyEphemeral, c[keyEphemeral])
 	}
 	if !inlineHandle.MatchString(q.ID) {
 		return q, fmt.Errorf("%w: volume id %q: an inline volume's is csi- and 64 hexadecimal digits, made by kubelet", errInvalid, q.ID)

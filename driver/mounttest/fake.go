@@ -89,7 +89,7 @@ func (f Fake) MakeTarget(target string) error {
 			return err
 		}
 		if len(names) > 0 {
-			return fmt.Errorf("%w: %s is occupied: %d entries are in it, %q first", driver.ErrTarget, target, len(names), names[0])
+			return fmt.Errorf("%w: %s is occupied: it has %q and %d more in it", driver.ErrTarget, target, names[0], len(names)-1)
 		}
 		return nil
 	}
