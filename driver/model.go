@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/lvm"
@@ -32,7 +33,7 @@ type model struct {
 	lvm   *lvm.Client
 	stamp func(device string) (string, error) // lvm.Stamp
 	clock clock.Clock
-	turn  chan struct{} // a token: what follows is its holder's
+	turn  *semaphore.Weighted // of one: what follows is its holder's
 
 	groups  []lvm.VolumeGroup
 	stamps  map[string]string // PV → what it had before the report was made
@@ -42,7 +43,7 @@ type model struct {
 }
 
 func newModel(client *lvm.Client, stamp func(string) (string, error), c clock.Clock) *model {
-	return &model{lvm: client, stamp: stamp, clock: c, turn: make(chan struct{}, 1)}
+	return &model{lvm: client, stamp: stamp, clock: c, turn: semaphore.NewWeighted(1)}
 }
 
 // volumeGroups gives the VGs, which the caller must not change, and the number of
@@ -51,7 +52,7 @@ func (m *model) volumeGroups(ctx context.Context) ([]lvm.VolumeGroup, int64, err
 	if err := m.lock(ctx); err != nil {
 		return nil, 0, err
 	}
-	defer m.unlock()
+	defer m.turn.Release(1)
 	return m.fresh(ctx)
 }
 
@@ -60,7 +61,7 @@ func (m *model) recent(ctx context.Context, age time.Duration) ([]lvm.VolumeGrou
 	if err := m.lock(ctx); err != nil {
 		return nil, err
 	}
-	defer m.unlock()
+	defer m.turn.Release(1)
 	if m.version > 0 && m.clock.Since(m.at) < age {
 		return m.groups, nil
 	}
@@ -69,15 +70,11 @@ func (m *model) recent(ctx context.Context, age time.Duration) ([]lvm.VolumeGrou
 }
 
 func (m *model) lock(ctx context.Context) error {
-	select {
-	case m.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a report of the VGs: %w", ctx.Err())
+	if err := m.turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for a report of the VGs: %w", err)
 	}
+	return nil
 }
-
-func (m *model) unlock() { <-m.turn }
 
 // fresh is volumeGroups with the token taken.
 func (m *model) fresh(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -51,7 +52,7 @@ type publisher struct {
 	pending map[string]int64     // pool → bytes that claims are about to take
 	ended   map[string]time.Time // LV's UUID → when its pod was first seen to have ended
 
-	writing   chan struct{} // a token: what follows is its holder's
+	writing   *semaphore.Weighted // of one: what follows is its holder's
 	objects   capacityObjects
 	resources nodeResources
 	listed    time.Time
@@ -70,7 +71,7 @@ func newPublisher(c Config, m *model) (*publisher, error) {
 	}
 	return &publisher{
 		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, clock: c.Clock, log: c.Log,
-		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: make(chan struct{}, 1),
+		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: semaphore.NewWeighted(1),
 		objects:   capacityObjects{node: c.NodeName, client: c.Cluster.Client, namespace: c.Cluster.Namespace, log: c.Log},
 		resources: nodeResources{node: c.NodeName, client: c.Cluster.Client},
 	}, nil
@@ -143,11 +144,10 @@ func (p *publisher) run(ctx context.Context) {
 func (p *publisher) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
-	unlock, err := p.lock(ctx)
-	if err != nil {
+	if err := p.lock(ctx); err != nil {
 		return err
 	}
-	defer unlock()
+	defer p.writing.Release(1)
 	if err := p.read(ctx); err != nil {
 		return err
 	}
@@ -180,14 +180,12 @@ func (p *publisher) publish(ctx context.Context) error {
 	return nil
 }
 
-// lock takes the token to write.
-func (p *publisher) lock(ctx context.Context) (unlock func(), err error) {
-	select {
-	case p.writing <- struct{}{}:
-		return func() { <-p.writing }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for what is being published: %w", ctx.Err())
+// lock waits for the turn to write.
+func (p *publisher) lock(ctx context.Context) error {
+	if err := p.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for what is being published: %w", err)
 	}
+	return nil
 }
 
 // read takes up what is published, if that is not known or may have changed.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/lvm"
@@ -37,8 +38,8 @@ type spaceWaiter struct {
 	log       *slog.Logger
 
 	mu     sync.Mutex
-	change chan struct{}            // closed, and made anew, when space was freed
-	pools  map[string]chan struct{} // pool → one token
+	change chan struct{}                  // closed, and made anew, when space was freed
+	pools  map[string]*semaphore.Weighted // pool → whose turn it is
 }
 
 // freed tells the waiting that space was freed.
@@ -145,12 +146,10 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 		return command()
 	}
 	turn := s.pool(class.Pool.Name)
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, ctx.Err())
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
 	}
+	defer turn.Release(1)
 	if arbitrated {
 		return s.publisher.take(ctx, class.Pool, c.name, need, check, command)
 	}
@@ -196,14 +195,14 @@ func promises(g lvm.VolumeGroup, thin lvm.LogicalVolume, class Class) (promised,
 	return promised, int64(float64(thin.Size-class.Pool.Reserve) * class.Overprovision)
 }
 
-func (s *spaceWaiter) pool(name string) chan struct{} {
+func (s *spaceWaiter) pool(name string) *semaphore.Weighted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pools == nil {
-		s.pools = map[string]chan struct{}{}
+		s.pools = map[string]*semaphore.Weighted{}
 	}
 	if s.pools[name] == nil {
-		s.pools[name] = make(chan struct{}, 1)
+		s.pools[name] = semaphore.NewWeighted(1)
 	}
 	return s.pools[name]
 }

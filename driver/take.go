@@ -77,11 +77,10 @@ func (p *publisher) hold(pool string, bytes int64) {
 
 // tellNode writes the Node's resources at once.
 func (p *publisher) tellNode(ctx context.Context, classes *Classes, pods []podCharge) error {
-	unlock, err := p.lock(ctx)
-	if err != nil {
+	if err := p.lock(ctx); err != nil {
 		return err
 	}
-	defer unlock()
+	defer p.writing.Release(1)
 	if p.resources.have == nil {
 		if err := p.resources.read(ctx); err != nil {
 			return err
