@@ -31,7 +31,7 @@ func allocatable(g lvm.VolumeGroup) int64 {
 // thinFree is what a thin pool may still promise, in bytes; 0 of a pool that is full.
 func thinFree(g lvm.VolumeGroup, class Class) int64 {
 	pool, ok := g.LogicalVolume(class.Pool.ThinPool)
-	if !ok || pool.IsFull() {
+	if !ok || pool.IsFull() || class.wipes(g, pool) != nil {
 		return 0
 	}
 	promised, limit := promises(g, pool, class)

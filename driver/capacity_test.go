@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/fakelvm"
+	"github.com/podlv/podlv/lvm"
 )
 
 var (
@@ -120,4 +123,27 @@ func TestCapacityMinimumAndElsewhere(t *testing.T) {
 	require.Zero(t, n.capacity("striped").GetAvailableCapacity(), "LVM changes no VG that misses a disk")
 	_, err := n.control.GetCapacity(t.Context(), &csi.GetCapacityRequest{Parameters: map[string]string{"podlv.dev/class": "hdd"}})
 	requireCode(t, err, codes.InvalidArgument, `"hdd"`)
+}
+
+// A thin pool that was made with --zero n shows old bytes of other volumes.
+func TestThinPoolThatDoesNotZeroIsRefused(t *testing.T) {
+	n := newWideNode(t)
+	n.lvm("lvchange", "--zero", "n", "vg0/pool")
+	c := newClaim("a", 64*mib).ofClass("thin")
+	requireCode(t, n.create(c), codes.FailedPrecondition, "--zero n", "lvchange --zero y", "wipe: none")
+	r, err := n.control.GetCapacity(t.Context(), &csi.GetCapacityRequest{Parameters: map[string]string{"podlv.dev/class": "thin"}})
+	require.NoError(t, err)
+	require.Zero(t, r.GetAvailableCapacity())
+	client, err := lvm.NewClient(n.host, driver.Owner)
+	require.NoError(t, err)
+	groups, err := client.VolumeGroups(t.Context())
+	require.NoError(t, err)
+	require.ErrorContains(t, n.classes.Get().Check(groups), "--zero n")
+
+	n.lvm("lvchange", "--zero", "y", "vg0/pool")
+	require.NoError(t, n.create(c))
+	n.lvm("lvchange", "--zero", "n", "vg0/pool")
+	n.classes = classes(t, strings.Replace(allLayouts, "overprovision: 2", "overprovision: 2, wipe: none", 1))
+	n.restart()
+	require.NoError(t, n.create(newClaim("b", 64*mib).ofClass("thin")), "its administrator accepts that")
 }

@@ -130,6 +130,10 @@ func TestClaimCrashPoints(t *testing.T) {
 		"thin":  func() *claim { return newClaim("victim", 16*mib).ofClass("thin") },
 		"raw":   func() *claim { return newClaim("victim", 16*mib).raw() },
 	}
+	// Growth is where layouts differ.
+	for _, layout := range []string{"striped", "raid1"} {
+		kinds["raw "+layout] = func() *claim { return newClaim("victim", 16*mib).raw().ofClass(layout) }
+	}
 	total := 0
 	for kind, newVictim := range kinds {
 		for _, call := range claimCrashes {
@@ -173,11 +177,15 @@ func (k claimCrash) scene(t *testing.T, c *claim) (*fakeNode, *claim) {
 	return n, bystander
 }
 
-// newSmallNode is a node with a class for thick and one for thin volumes.
+// newSmallNode is a node with a VG on two disks, and a class of each layout.
 func newSmallNode(t testing.TB) *fakeNode {
 	n := newFakeNode(t)
+	require.NoError(t, n.host.AddDisk(disk("/dev/fake1", gib)))
+	n.lvm("vgextend", "vg0", "/dev/fake1")
 	n.lvm("lvcreate", "--yes", "--type", "thin-pool", "--name", "pool", "--size", "256m", "vg0")
-	n.classes = classes(t, sanityClasses)
+	n.classes = classes(t, sanityClasses+`- {name: striped, pool: ssd, layout: striped, stripes: 2}
+- {name: raid1, pool: ssd, layout: raid1, copies: 2}
+`)
 	n.restart()
 	return n
 }
@@ -205,4 +213,20 @@ func (k claimCrash) dies(t *testing.T, c *claim, step int, crash func(*fakelvm.H
 		n.lvm("lvchange", "-ay", bystander.id)
 	}
 	require.Equal(t, "data of "+bystander.name, n.at(bystander, dataAt))
+}
+
+// kubelet need not call again for a volume that it has mounted: whoever starts after an
+// agent that died before it had dropped the tag does it.
+func TestMountedVolumeIsNotNewAfterADeath(t *testing.T) {
+	n := newSmallNode(t)
+	c := newClaim("victim", 16*mib)
+	require.NoError(t, n.create(c))
+	require.NoError(t, n.stage(c))
+	require.NoError(t, n.give(c, "a"))
+	n.host.CrashDuring(n.host.Steps()+1, fakelvm.BeforeCommit)
+	n.agent.Settle(context.Background())
+	require.True(t, n.host.Crashed())
+	n.restart()
+	n.agent.Settle(context.Background())
+	require.NotContains(t, n.lvTags(c), "podlv.state")
 }

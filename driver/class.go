@@ -349,8 +349,15 @@ func (c *Classes) Check(groups []lvm.VolumeGroup) error {
 			continue
 		}
 		if pool.ThinPool != "" {
-			if l, ok := g[0].LogicalVolume(pool.ThinPool); !ok || !l.IsThinPool() {
+			l, ok := g[0].LogicalVolume(pool.ThinPool)
+			if !ok || !l.IsThinPool() {
 				p.add("pool %q: VG %q has no thin pool %q", pool.Name, pool.VolumeGroup, pool.ThinPool)
+				continue
+			}
+			for _, class := range c.classes {
+				if class.Pool.Name == pool.Name {
+					p.err(class.wipes(g[0], l))
+				}
 			}
 		}
 		for _, class := range c.classes {
@@ -367,6 +374,13 @@ type problems struct{ errs []error }
 
 func (p *problems) add(format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf(format, args...))
+}
+
+// err adds an error, if it is one.
+func (p *problems) err(err error) {
+	if err != nil {
+		p.errs = append(p.errs, err)
+	}
 }
 
 func (p *problems) join() error { return errors.Join(p.errs...) }

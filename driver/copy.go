@@ -122,7 +122,7 @@ func (c *copying) copyBytes(ctx context.Context) error {
 	}
 	to := c.volume.handle.device()
 	// A new thin volume is zero already: what is zero in the source takes no space.
-	if err := c.devices.Copy(ctx, c.from.device(), to, c.source.size, c.class.Layout == lvm.Thin); err != nil {
+	if err := c.devices.Copy(ctx, c.from.device(), to, c.source.size, c.class.Layout == lvm.Thin && c.class.Wipe == wipeZero); err != nil {
 		return errors.Join(err, c.lost(ctx))
 	}
 	if rest := c.volume.size - c.source.size; rest > 0 && c.volume.fs == "" && c.class.zeroes() {

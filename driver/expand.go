@@ -85,10 +85,10 @@ func (p *persistent) extend(ctx context.Context, q expandRequest, v persistentVo
 			return v, err
 		}
 	}
-	if v.fs == "" && class.zeroes() {
+	if v.fs == "" && v.pool == "" && class.Wipe == wipeZero {
 		return p.extendZeroed(ctx, v, class, size)
 	}
-	if err := p.space.extend(ctx, class, v.handle, size, size-v.size, claimant{v.claim}); err != nil {
+	if err := p.space.extend(ctx, class, v.handle, size, size-v.size); err != nil {
 		return v, v.cannotHave(size, err)
 	}
 	v.size = size
@@ -134,14 +134,22 @@ func (p *persistent) extendZeroed(ctx context.Context, v persistentVolume, class
 		VG: v.handle.VG, Name: v.handle.temporary(), Size: size - v.size, Layout: v.layout, Legs: v.legs,
 		Tags: []string{tagTemporary, tagSource + "=" + v.handle.String(), tagClass + "=" + class.Name},
 	}
-	if err := p.space.try(ctx, class, spare, &claimant{v.claim}); err != nil {
+	if v.layout == lvm.RAID1 { // each of its copies stays on its disk
+		if spare.On, err = p.lvm.Disks(ctx, v.handle.VG, v.handle.LV); err != nil {
+			return v, err
+		}
+	}
+	if err := p.space.try(ctx, class, spare, &claimant{}); err != nil {
 		return v, v.cannotHave(size, err)
 	}
 	err = p.jobs.run(ctx, v.handle, "the space that it grows by is being zeroed", func(ctx context.Context) error {
 		if err := p.devices.Zero(ctx, devicePath(spare.VG, spare.Name), 0, spare.Size); err != nil {
 			return fmt.Errorf("%w: zero what volume %s is to grow by: %w", errStays, v.handle, err)
 		}
-		if err := p.lvm.ExtendOver(ctx, v.handle.VG, v.handle.LV, size, spare.Name, tagTemporary); err != nil {
+		err := p.space.swap(ctx, class, spare.Size*class.Rate().Copies, func() error {
+			return p.lvm.ExtendOver(ctx, v.handle.VG, v.handle.LV, size, spare.Name, tagTemporary)
+		})
+		if err != nil {
 			return fmt.Errorf("%w: %w", errStays, err)
 		}
 		return nil

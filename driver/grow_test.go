@@ -4,6 +4,7 @@ package driver_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,4 +94,25 @@ func TestGrowthWithAThickSnapshotIsRefused(t *testing.T) {
 	n.lvm("lvcreate", "--yes", "--snapshot", "--name", "rescue", "--size", "16m", c.id)
 	requireCode(t, n.expandFor(time.Minute, c, 200*mib), codes.FailedPrecondition, "thick snapshot rescue")
 	require.ElementsMatch(t, []string{"pool", c.name, "rescue"}, n.volumes())
+}
+
+// What a growth gives up for a moment is not for another claim.
+func TestNothingIsMadeWhileGrowthChangesHands(t *testing.T) {
+	n, c := growth(t, "ssd")
+	n.classes = classes(t, strings.Replace(allLayouts, "volumeGroup: vg0}", "volumeGroup: vg0, reserve: 1Gi}", 1))
+	n.restart()
+	release := n.host.Hang("lvextend")
+	done := make(chan error, 1)
+	go func() { done <- n.expandFor(time.Minute, c, 200*mib) }()
+	require.Eventually(t, func() bool {
+		log := n.host.Log()
+		return strings.Contains(log[len(log)-1], "lvremove")
+	}, 10*time.Second, time.Millisecond, "the temporary LV is gone, the volume has not grown")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := n.control.CreateVolume(ctx, n.createRequest(newClaim("b", 64*mib)))
+	requireCode(t, err, codes.DeadlineExceeded, "wait for another volume of pool")
+	release()
+	require.NoError(t, <-done)
+	require.NoError(t, n.create(newClaim("b", 64*mib)))
 }

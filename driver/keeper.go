@@ -136,5 +136,5 @@ func (k *keeper) extend(ctx context.Context, g lvm.VolumeGroup, l lvm.LogicalVol
 		return k.lvm.Extend(ctx, g.Name, l.Name, l.Size+more)
 	}
 	class.Layout, class.Legs = lvm.Linear, 0
-	return k.space.extend(ctx, class, handle{VG: g.Name, LV: l.Name}, l.Size+more, more, claimant{})
+	return k.space.extend(ctx, class, handle{VG: g.Name, LV: l.Name}, l.Size+more, more)
 }

@@ -73,7 +73,7 @@ func (l ledger) account(pool Pool, requested int64) account {
 		return a // it is not there: what was promised stands
 	}
 	made, passing := l.made(g, pool)
-	var pods int64 // of what is made, the living pods'
+	var pods, beyond int64 // what the living pods have made; what they take beyond their requests
 	for _, p := range l.pods {
 		if p.ended {
 			continue
@@ -81,12 +81,15 @@ func (l ledger) account(pool Pool, requested int64) account {
 		pods += made[p.uid]
 		a.charged += p.of(pool.Name)
 		a.owed += max(0, p.of(pool.Name)-made[p.uid])
+		beyond += max(p.of(pool.Name), made[p.uid]) - p.requested[pool.Name]
 	}
-	room := l.free(g, pool) - pool.Reserve + pods + passing
+	// The scheduler takes the requests off this, whatever is made of them: what is left
+	// is to be what is free and not owed.
+	room := requested + l.free(g, pool) - pool.Reserve - a.owed + passing
 	switch pool.Inline.mode {
 	case inlineReserved:
 		a.owed = max(a.owed, pool.Inline.reserved-pods-passing)
-		room = min(pool.Inline.reserved, room)
+		room = min(pool.Inline.reserved-beyond, room)
 	default:
 		room -= l.pending[pool.Name]
 	}

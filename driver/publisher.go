@@ -31,7 +31,7 @@ const (
 	// publishRetry is how long after a failure everything is read and written anew,
 	// publishRelist how often that is done anyhow, should somebody have changed it.
 	publishRetry  = 5 * time.Second
-	publishRelist = 5 * time.Minute
+	publishRelist = time.Minute
 )
 
 // publisher tells the scheduler what the node has: CSIStorageCapacity objects for
@@ -164,14 +164,13 @@ func (p *publisher) publish(ctx context.Context) error {
 			return err
 		}
 		accounts := p.accounts(now.classes, groups, pods)
-		if err := p.resources.write(ctx, allocatableOf(accounts)); err != nil {
-			return err
-		}
+		// Neither keeps the other from being told.
+		told := p.resources.write(ctx, allocatableOf(accounts))
 		capacity, err := p.capacity(now.classes, groups, accounts)
-		if err != nil {
-			return err
+		if err == nil {
+			err = p.objects.write(ctx, capacity)
 		}
-		if err := p.objects.write(ctx, capacity); err != nil {
+		if err := errors.Join(told, err); err != nil {
 			return err
 		}
 		p.last = now

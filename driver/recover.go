@@ -33,8 +33,10 @@ func (d *Driver) recoverUntilDone(ctx context.Context) {
 }
 
 // recover removes copies and snapshots that are not whole, which nobody was given: each
-// is begun again by whoever asks for it. It finds every inline volume of the node, in whatever VG, and those that
-// were published when an agent died before it had dropped their tag.
+// is begun again by whoever asks for it. It finds every inline volume of the node, in
+// whatever VG. And of volumes that are mounted it drops the tag that says that nobody
+// was given them, if an agent died before it had: kubelet may never call again for
+// them, and the tag would let a filesystem that is damaged later be made anew.
 func (d *Driver) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -52,13 +54,12 @@ func (d *Driver) recover(ctx context.Context) error {
 	}
 	for _, g := range groups {
 		for _, l := range g.LogicalVolumes {
-			if !isInline(l) {
-				continue
-			}
-			class, _ := l.TagValue(tagClass)
-			d.node.inline.places.set(l.Name, place{l.VG, class})
-			if l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
+			if l.HasTag(Owner) && l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
 				d.settle.add(l.VG, l.Name)
+			}
+			if isInline(l) {
+				class, _ := l.TagValue(tagClass)
+				d.node.inline.places.set(l.Name, place{l.VG, class})
 			}
 		}
 	}

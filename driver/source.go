@@ -96,6 +96,8 @@ func (p *persistent) origin(ctx context.Context, v persistentVolume) (empty bool
 	switch {
 	case v.copying || v.zeroing:
 		return false, fmt.Errorf("volume %s: %w: it is not made yet", v.handle, errBusy)
+	case p.jobs.running(v.handle) != nil: // a thick snapshot would keep it from growing
+		return false, fmt.Errorf("volume %s: %w: it is being expanded", v.handle, errBusy)
 	case !v.isNew || v.fs == "":
 		return false, nil
 	}

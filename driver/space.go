@@ -130,11 +130,27 @@ func (s *spaceWaiter) snapshot(ctx context.Context, class Class, size int64, spe
 	return s.checked(ctx, class, &c, need, check, func() error { return s.lvm.Snapshot(ctx, spec) })
 }
 
-// extend makes an LV larger by more bytes, or says that there is no space for it.
-func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64, c claimant) error {
+// extend makes an LV larger by more bytes, or says that there is no space for it. What
+// a volume grows by is in no pod's request, also that of a generic ephemeral one.
+func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, more int64) error {
 	need := more * class.Rate().Copies
 	check := func(g lvm.VolumeGroup, owed int64) error { return fits(g, class, need, more, owed) }
-	return s.checked(ctx, class, &c, need, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
+	return s.checked(ctx, class, &claimant{}, need, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
+}
+
+// swap runs a command that gives space of the pool back and takes as much again: to
+// whoever looks at the VG in between, so many bytes are not free.
+func (s *spaceWaiter) swap(ctx context.Context, class Class, bytes int64, command func() error) error {
+	turn := s.pool(class.Pool.Name)
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
+	}
+	defer turn.Release(1)
+	if s.publisher != nil {
+		s.publisher.hold(class.Pool.Name, bytes)
+		defer s.publisher.hold(class.Pool.Name, -bytes)
+	}
+	return command()
 }
 
 // checked runs a command that takes space. Where the class promises more than lvm2
@@ -177,11 +193,22 @@ func fits(g lvm.VolumeGroup, class Class, need, size, owed int64) error {
 	if !ok {
 		return fmt.Errorf("thin pool %s/%s %w", g.Name, pool.ThinPool, lvm.ErrNotFound)
 	}
+	if err := class.wipes(g, thin); err != nil {
+		return err
+	}
 	promised, limit := promises(g, thin, class)
 	if promised+size+owed > limit {
 		return fmt.Errorf("%w: thin pool %s/%s: with this volume %s would be promised, %s of it to pods that have not made theirs yet; pool %q allows %s (size %s, reserve %s, overprovision %v)", lvm.ErrNoSpace, g.Name, pool.ThinPool, lvm.FormatSize(promised+size+owed), lvm.FormatSize(owed), pool.Name, lvm.FormatSize(limit), lvm.FormatSize(thin.Size), lvm.FormatSize(pool.Reserve), class.Overprovision)
 	}
 	return nil
+}
+
+// wipes refuses a thin pool that hands out what somebody wrote before.
+func (class Class) wipes(g lvm.VolumeGroup, thin lvm.LogicalVolume) error {
+	if thin.Zeroes || class.Wipe != wipeZero {
+		return nil
+	}
+	return fmt.Errorf("%w: class %q: thin pool %s/%s was made with --zero n, and shows old bytes of other volumes; lvchange --zero y changes that, wipe: none in the class accepts it", errCondition, class.Name, g.Name, thin.Name)
 }
 
 // promises is the sum of the sizes of a thin pool's volumes, and what the class

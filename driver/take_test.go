@@ -240,6 +240,28 @@ func TestNothingIsTakenWithoutTheAPIServer(t *testing.T) {
 	require.NoError(t, n.publish(newVolume("a", "1Gi")), "a pod's volume needs none")
 }
 
+// A pod that came around the policies requests nothing, and takes none the less.
+func TestPodWithoutARequestIsCounted(t *testing.T) {
+	for mode, offered := range map[string]int64{"shared": whole, "reserved=6Gi": 6 * gib} {
+		t.Run(mode, func(t *testing.T) {
+			n, client := provisioningNodeOf(t, `
+pools: [{name: ssd, volumeGroup: vg0, inlinePool: `+mode+`}]
+classes: [{name: ssd, pool: ssd, default: true}]
+`)
+			claims := int64(whole - 6*gib) // what is reserved is not theirs
+			if mode == "shared" {
+				claims = whole - 5*gib
+			}
+			pod := boundPod(newVolume("a", "5Gi"), "5Gi")
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+			addPod(t, client, pod)
+			n.offers(client, offered-5*gib, claims)
+			require.NoError(t, n.publish(newVolume("a", "5Gi")))
+			n.offers(client, offered-5*gib, claims)
+		})
+	}
+}
+
 // A reserved pool has two numbers that have nothing to do with one another.
 func TestReservedPoolHasNoRace(t *testing.T) {
 	n, client := provisioningNodeOf(t, `
@@ -301,7 +323,10 @@ func TestGenericEphemeralVolumeIsCountedOnce(t *testing.T) {
 	n.offers(client, whole, whole-4*gib)
 	require.Len(t, nodePatches(client), before, "nothing to tell the scheduler for pods")
 
+	n.lvm("lvextend", "--size", "6g", "vg0/"+n.volumes()[0])
+	n.offers(client, whole-2*gib, whole-6*gib) // what it has grown by is in nobody's request
+
 	// The pod has ended and is kept: so is its volume, and nobody's request covers it.
 	setPhase(t, client, "a", corev1.PodSucceeded)
-	n.offers(client, whole-4*gib, whole-4*gib)
+	n.offers(client, whole-6*gib, whole-6*gib)
 }

@@ -5,7 +5,7 @@ package fakelvm
 import "slices"
 
 // LVM's allocation with the policy `normal` (lib/metadata/lv_manip.c) tries in
-// turn: behind the LV's end (contiguous); on the PVs that it has already (cling);
+// turn, and with `cling` the first two of: behind the LV's end (contiguous); on the PVs that it has already (cling);
 // anywhere, the largest areas first (normal). What one of them found is kept when
 // the next takes over. Which of a PV's free areas is taken follows from an
 // accident of LVM's, kept here: an area that is looked at is moved in the very
@@ -29,6 +29,7 @@ type request struct {
 	ends  []int64           // for each leg: the extent behind the LV's last one
 	have  []*physicalVolume // all PVs that the LV is on
 	on    []place           // nil: anywhere
+	cling bool              // only where the LV, or this allocation, is: the policy "cling"
 	share bool              // it is a share of what is free: less will do
 }
 
@@ -99,10 +100,10 @@ func allocate(r request) (g grant, missing int64, ok bool) {
 	extends := r.after != nil
 	a.repeat(policy{contiguous: extends, positional: extends}, false)
 	a.repeat(policy{cling: true, positional: true}, true)
-	if extends {
+	if extends && !r.cling {
 		a.repeat(policy{cling: true}, true)
 	}
-	for a.need > 0 {
+	for a.need > 0 && !r.cling {
 		before := a.need
 		if a.round(policy{cling: true, anywhere: true}); a.need == before {
 			if a.round(policy{anywhere: true}); a.need == before {

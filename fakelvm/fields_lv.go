@@ -260,7 +260,12 @@ var lvFields = []field{
 	flag("lv_initial_image_sync", "initial image sync", func(l *logicalVolume) bool { return l.kind == raid1 && !l.notSynced }),
 	flag("lv_image_synced", "image synced", func(l *logicalVolume) bool { return l.kind == raidImage && l.live() }),
 	flag("lv_merging", "merging", never), flag("lv_converting", "converting", never),
-	str("lv_allocation_policy", func(*logicalVolume) string { return "inherit" }),
+	str("lv_allocation_policy", func(l *logicalVolume) string {
+		if l.cling {
+			return "cling"
+		}
+		return "inherit"
+	}),
 	flag("lv_allocation_locked", "allocation locked", never), flag("lv_fixed_minor", "fixed minor", never),
 	flag("lv_skip_activation", "skip activation", func(l *logicalVolume) bool { return l.skipActivation }),
 	flag("lv_autoactivation", "enabled", func(l *logicalVolume) bool { return !l.noAuto }),

@@ -8,7 +8,7 @@ import "strings"
 // former.
 func (c *command) lvchange() int {
 	changes := c.has("addtag") || c.has("deltag") || c.has("setactivationskip") || c.has("permission") ||
-		c.has("errorwhenfull") || c.has("setautoactivation")
+		c.has("errorwhenfull") || c.has("setautoactivation") || c.has("zero")
 	if !changes && !c.has("activate") && !c.has("refresh") || len(c.args2) == 0 && !c.has("select") {
 		return c.noSyntax()
 	}
@@ -51,6 +51,11 @@ func (c *command) changeProperties(l *logicalVolume) bool {
 	}
 	if c.has("errorwhenfull") && l.pool != nil {
 		l.errorWhenFull = c.last("errorwhenfull") == "y"
+	}
+	if c.has("zero") && l.pool != nil {
+		zero := l.pool.zero
+		c.onUndo(func() { l.pool.zero = zero })
+		l.pool.zero = c.last("zero") == "y"
 	}
 	if c.has("setautoactivation") {
 		l.noAuto = c.last("setautoactivation") == "n"

@@ -305,6 +305,7 @@ func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 		l.readOnly = c.last("permission") == "r"
 		l.errorWhenFull = c.last("errorwhenfull") == "y"
 		l.noAuto = c.last("setautoactivation") == "n"
+		l.cling = c.last("alloc") == "cling"
 	}
 	return l
 }
@@ -346,7 +347,7 @@ func (c *command) createLinear(req creation) int {
 			return c.failed("Number of stripes (%d) must not exceed number of physical volumes (%d)", req.stripes, pvs)
 		}
 	}
-	r := request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on, share: c.share()}
+	r := request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on, cling: c.last("alloc") == "cling", share: c.share()}
 	g, code := c.allocate(req, r, req.extents)
 	if code != exitOK {
 		return code

@@ -191,7 +191,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 		c.setSize(l, size)
 	case l.kind == raid1:
 		each := size - old
-		r := request{vg: vg, width: len(l.images), each: each, on: on, share: c.share()}
+		r := request{vg: vg, width: len(l.images), each: each, on: on, cling: c.clings(l), share: c.share()}
 		for _, image := range l.images {
 			pv, end := image.end()
 			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
@@ -215,7 +215,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 	default:
 		more := size - old
 		r := c.extension(vg, target, more)
-		r.on, r.share = on, c.share()
+		r.on, r.cling, r.share = on, c.clings(l), c.share()
 		if code := c.usable(r); code != exitOK {
 			return code
 		}
@@ -256,6 +256,14 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 	}
 	c.say("Logical volume %s successfully resized.", l.fullName())
 	return exitOK
+}
+
+// clings says whether an LV may grow only where it is.
+func (c *command) clings(l *logicalVolume) bool {
+	if policy := c.last("alloc"); policy != "" && policy != "inherit" {
+		return policy == "cling"
+	}
+	return l.cling
 }
 
 // reload gives the devices of an active LV their new sizes.

@@ -113,6 +113,7 @@ type logicalVolume struct {
 	notSynced      bool // raid1 --nosync
 	stale          bool // a leg of raid1 that was missing when it was activated
 	errorWhenFull  bool
+	cling          bool // its allocation policy; else it is its VG's, normal
 
 	active bool
 	minor  int
@@ -407,6 +408,9 @@ func (l *logicalVolume) writeHead(b *strings.Builder, name, uuid, status, flags 
 	fmt.Fprintf(b, "\n%s {\nid = %q\nstatus = [%s]\nflags = [%s]\n", name, uuid, status, flags)
 	writeTags(b, tags)
 	fmt.Fprintf(b, "creation_time = %d\ncreation_host = %q\n", l.created.Unix(), l.host)
+	if l.cling {
+		b.WriteString("allocation_policy = \"cling\"\n")
+	}
 }
 
 func (l *logicalVolume) writeSegment(b *strings.Builder, s segment) {

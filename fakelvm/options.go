@@ -49,7 +49,7 @@ var commandOptions = map[string]string{
 	"lvextend":   resizeOptions + "use-policies:- poolmetadatasize:-",
 	"lvresize":   resizeOptions + "poolmetadatasize:-",
 	"lvreduce":   resizeOptions,
-	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:- refresh: partial/P:- alloc:- discards:- zero/Z:- resync:- rebuild:-",
+	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:- refresh: partial/P:- alloc:- discards:- zero/Z:yn resync:- rebuild:-",
 	"lvrename":   "autobackup/A:yn noudevsync: reportformat:-",
 	"lvs":        reportOptions,
 	"vgs":        reportOptions,
@@ -254,8 +254,8 @@ func (c *command) option(o option, value string) int {
 		}
 	case "alloc":
 		switch value {
-		case "normal", "inherit":
-		case "contiguous", "cling", "cling_by_tags", "anywhere":
+		case "normal", "inherit", "cling":
+		case "contiguous", "cling_by_tags", "anywhere":
 			return c.unmodelled("--alloc " + value)
 		default:
 			return bad()

@@ -72,6 +72,7 @@ type lvState struct {
 	NotSynced     bool `json:",omitempty"`
 	Stale         bool `json:",omitempty"`
 	ErrorWhenFull bool `json:",omitempty"`
+	Cling         bool `json:",omitempty"`
 	Active        bool `json:",omitempty"`
 	Minor         int
 	Table         int64
@@ -157,7 +158,7 @@ func (v *volumeGroup) save(l *logicalVolume) lvState {
 	s := lvState{
 		Name: l.name, UUID: l.uuid, Kind: l.kind, Tags: l.tags, Size: l.size, Created: l.created, Host: l.host,
 		Skip: l.skipActivation, NoAuto: l.noAuto, ReadOnly: l.readOnly, NotSynced: l.notSynced, Stale: l.stale,
-		ErrorWhenFull: l.errorWhenFull, Active: l.active, Minor: l.minor, Table: l.table,
+		ErrorWhenFull: l.errorWhenFull, Cling: l.cling, Active: l.active, Minor: l.minor, Table: l.table,
 		Parent: v.place(l.parent), Images: v.places(l.images), Metas: v.places(l.metas), SnapshotOf: -1,
 	}
 	for _, seg := range l.segs {
@@ -250,7 +251,7 @@ func (h *Host) load(s vgState) (*volumeGroup, error) {
 		l := vg.lvs[i]
 		l.name, l.uuid, l.kind, l.tags, l.size, l.created, l.host = t.Name, t.UUID, t.Kind, t.Tags, t.Size, t.Created, t.Host
 		l.skipActivation, l.noAuto, l.readOnly, l.notSynced, l.stale = t.Skip, t.NoAuto, t.ReadOnly, t.NotSynced, t.Stale
-		l.errorWhenFull, l.active, l.minor, l.table = t.ErrorWhenFull, t.Active, t.Minor, t.Table
+		l.errorWhenFull, l.cling, l.active, l.minor, l.table = t.ErrorWhenFull, t.Cling, t.Active, t.Minor, t.Table
 		l.parent, l.images, l.metas = at(t.Parent), all(t.Images), all(t.Metas)
 		for _, seg := range t.Segments {
 			x := segment{start: seg.Start, count: seg.Count, stripeSize: seg.Stripe}

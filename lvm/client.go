@@ -18,9 +18,12 @@ import (
 //   - monitoring 0: lvm must not start dmeventd inside our container.
 //   - backup, archive 0: copies in /etc/lvm slow each command down as they pile
 //     up, and inside a container nobody finds them.
+//   - issue_discards 0: an lvremove that discards takes as long as it likes, with the
+//     VG locked, and may bring back bytes that ExtendOver's caller has zeroed.
 //   - log and report settings: what parseReport expects. With report/prefixes the
 //     JSON is broken, with log/prefix it has something before each line.
 const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0} ` +
+	`devices{issue_discards=0} ` +
 	`log{command_names=0 prefix="  " report_command_log=0} ` +
 	`report{prefixes=0 time_format="%s" list_item_separator="," compact_output=0 binary_values_as_numeric=1}`
 
@@ -62,6 +65,7 @@ type Spec struct {
 	Layout Layout   // empty means Linear
 	Legs   int      // stripes of Striped, copies of RAID1; else 0
 	Pool   string   // the thin pool of Thin; else empty
+	On     []string // PVs, "/dev/sdb", of which it takes extents; none: any of the VG
 	Tags   []string // beside the owner tag; put on in the same metadata commit
 }
 
@@ -153,7 +157,9 @@ func (c *Client) createArgs(spec Spec) ([]string, error) {
 		if err := validateRAIDName(spec.VG, spec.Name); err != nil {
 			return nil, err
 		}
-		args = append(args, "--type", "raid1", "--mirrors", strconv.Itoa(spec.Legs-1), "--size", size)
+		// With the policy normal LVM keeps the copies apart piece by piece only: a disk
+		// may get a piece of one and another piece of another, and be the end of both.
+		args = append(args, "--type", "raid1", "--mirrors", strconv.Itoa(spec.Legs-1), "--size", size, "--alloc", "cling")
 	case Thin:
 		if err := validateWord("thin pool", spec.Pool); err != nil {
 			return nil, err
@@ -170,7 +176,12 @@ func (c *Client) createArgs(spec Spec) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(args, spec.VG), nil
+	for _, pv := range spec.On {
+		if !strings.HasPrefix(pv, "/") {
+			return nil, fmt.Errorf("%w: PV %q: must be a path", ErrInvalid, pv)
+		}
+	}
+	return append(append(args, spec.VG), spec.On...), nil
 }
 
 // layout is the Spec's, with its default.

@@ -188,8 +188,13 @@ func whyNotExtended(g VolumeGroup, name string, size int64) error {
 	switch l.Type {
 	case string(Thin):
 		return whyNoThin(g, l.Pool)
-	case string(Striped), string(RAID1):
-		return whyNoMore(g, Layout(l.Type), size-l.Size, l.Stripes)
+	case string(Striped):
+		return whyNoMore(g, Striped, size-l.Size, l.Stripes)
+	case string(RAID1):
+		if err := whyNoMore(g, RAID1, size-l.Size, l.Stripes); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: a copy of %s/%s grows only on the disks that it is on, so that no disk has two; %s more are not free on them", ErrNoSpace, g.Name, name, FormatSize(size-l.Size))
 	default:
 		return whyNoMore(g, Linear, size-l.Size, 1)
 	}

@@ -7,13 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // ExtendOver grows an LV to size bytes by the very extents of another LV of the VG,
 // the spare, which is removed for it: so what appears behind the LV's end is what the
 // caller has written there. The spare must carry the owner tag and all of tags, and be
-// of the same layout; what it has beside the growth (a raid1's metadata) becomes free.
+// of the same layout, a raid1 also on the same disks; what it has beside the growth (a
+// raid1's metadata) becomes free.
 //
 // No other change of this client comes in between. If another program takes the
 // extents, or LVM cannot use them for this LV, the LV is as it was, the spare is gone,
@@ -84,15 +86,48 @@ func (o *overTurn) Run(ctx context.Context, lvextend ...string) ([]byte, error) 
 	return o.Runner.Run(ctx, append(lvextend, extents...)...)
 }
 
-// extents are the spare's, as lvextend takes them: "/dev/sdb:0-15". A raid1's are those
-// of its images. ErrNotFound when there are none: an lvextend without any would take
-// whatever is free.
+// extents are the spare's. ErrNotFound when there are none: an lvextend without any
+// would take whatever is free.
 func (o *overTurn) extents(ctx context.Context) ([]string, error) {
-	stdout, err := o.Runner.Run(ctx, "lvs", "--config", config, "--all", "--reportformat", "json",
-		"-o", "lv_name,segtype,seg_pe_ranges", "--select", fmt.Sprintf(`lv_name="%s" || lv_parent="%s"`, o.spare, o.spare), o.vg)
+	stdout, err := o.Runner.Run(ctx, extentsArgs(o.vg, o.spare)...)
 	if err != nil {
 		return nil, err
 	}
+	return parseExtents(stdout, o.vg, o.spare)
+}
+
+// Disks are the PVs, "/dev/sdb", that an LV lies on, in the order of their names: of a
+// raid1 those of its images. ErrInvalid, ErrNotFound. One command.
+func (c *Client) Disks(ctx context.Context, vg, name string) ([]string, error) {
+	if err := ValidateName(vg, name); err != nil {
+		return nil, fmt.Errorf("disks of %s/%s: %w", vg, name, err)
+	}
+	stdout, err := c.queue.run(ctx, c.runner, "", extentsArgs(vg, name))
+	if err != nil {
+		return nil, fmt.Errorf("disks of %s/%s: %w", vg, name, c.explain(ctx, err, func(VolumeGroup) error { return nil }, vg))
+	}
+	extents, err := parseExtents(stdout, vg, name)
+	if err != nil {
+		return nil, fmt.Errorf("disks of %s/%s: %w", vg, name, err)
+	}
+	for i, e := range extents {
+		extents[i] = e[:strings.LastIndex(e, ":")]
+	}
+	slices.Sort(extents)
+	return slices.Compact(extents), nil
+}
+
+// extentsArgs asks for what parseExtents reads.
+func extentsArgs(vg, name string) []string {
+	return []string{
+		"lvs", "--config", config, "--all", "--reportformat", "json",
+		"-o", "lv_name,seg_pe_ranges", "--select", fmt.Sprintf(`lv_name="%s" || lv_parent="%s"`, name, name), vg,
+	}
+}
+
+// parseExtents reads the extents of an LV, as lvextend takes them: "/dev/sdb:0-15". A
+// raid1's are those of its images. ErrNotFound when there are none.
+func parseExtents(stdout []byte, vg, name string) ([]string, error) {
 	var doc struct {
 		Report []struct {
 			LV  []row `json:"lv"`
@@ -120,7 +155,7 @@ func (o *overTurn) extents(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("read lvm's report: %w", p.err)
 	}
 	if len(extents) == 0 {
-		return nil, fmt.Errorf("LV %s/%s: %w", o.vg, o.spare, ErrNotFound)
+		return nil, fmt.Errorf("LV %s/%s: %w", vg, name, ErrNotFound)
 	}
 	return extents, nil
 }

@@ -53,6 +53,7 @@ type LogicalVolume struct {
 	Pool            string  // of a thin volume: its pool
 	DataPercent     float64 // thin pool, thin volume, thick snapshot: how full; -1 unknown
 	MetadataPercent float64 // thin pool: how full its metadata is; -1 unknown
+	Zeroes          bool    // thin pool: what it hands out is zeroed before
 	Invalid         bool    // a thick snapshot that overflowed: its bytes are lost
 	Health          string  // lvm2's word for what is wrong; empty when nothing is
 	Segments        []Segment
@@ -121,7 +122,7 @@ func reportArgs() []string {
 		// Not sorted: in the order of the metadata, in which LVM looks for room.
 		"--configreport", "pv", "--sort", "", "-o", "pv_name,pv_uuid,pv_size,pv_free,pv_missing,pv_allocatable",
 		"--configreport", "lv", "-o", "lv_name,lv_uuid,lv_size,lv_tags,lv_time,lv_active,lv_device_open,origin,pool_lv,data_percent,metadata_percent,lv_snapshot_invalid,lv_health_status",
-		"--configreport", "seg", "-o", "lv_uuid,segtype,stripes,seg_size,seg_pe_ranges",
+		"--configreport", "seg", "-o", "lv_uuid,segtype,stripes,seg_size,seg_pe_ranges,zero",
 		// Here are also the extents of inner LVs, so that what is free is told, not computed.
 		"--configreport", "pvseg", "--select", `segtype="free" && pvseg_size>0`, "-o", "pv_uuid,pvseg_size",
 	}
@@ -167,9 +168,10 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			pv.FreeAreas = areas[pv.UUID]
 			g.PhysicalVolumes = append(g.PhysicalVolumes, pv)
 		}
-		segments := map[string][]Segment{}
+		segments, zeroes := map[string][]Segment{}, map[string]bool{}
 		for _, r := range part.Seg {
 			uuid := p.text(r, "lv_uuid")
+			zeroes[uuid] = p.number(r, "zero") == 1
 			segments[uuid] = append(segments[uuid], p.segment(r))
 		}
 		for _, r := range part.LV {
@@ -178,6 +180,7 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			l.Segments = segments[l.UUID]
 			if len(l.Segments) > 0 {
 				l.Type, l.Stripes = l.Segments[0].Type, l.Segments[0].Legs
+				l.Zeroes = l.IsThinPool() && zeroes[l.UUID]
 			}
 			g.LogicalVolumes = append(g.LogicalVolumes, l)
 		}

@@ -11,8 +11,8 @@ import (
 // Largest is the size in bytes of the largest LV of a layout that lvcreate makes in
 // the VG, of those whose every leg is a multiple of unit bytes (the extent must divide
 // it) and that take at most limit bytes of the VG. It is 0 when there is none. It
-// is for the VG's allocation policy `normal`, LVM's default, and does not look whether
-// PVs are missing.
+// is for the VG's allocation policy `normal`, LVM's default (a raid1 LV is made with
+// `cling`), and does not look whether PVs are missing.
 //
 // A smaller LV than that fits as a rule and not always: LVM looks for the areas that
 // suit what was asked for, and takes fewer of the free ones for some sizes.
@@ -20,7 +20,7 @@ func (v VolumeGroup) Largest(layout Layout, legs int, unit, limit int64) int64 {
 	legs, meta := layout.areas(legs)
 	width, step := int64(legs), max(1, unit/v.ExtentSize)
 	for each := RoundDown(limit/v.ExtentSize/width-meta, step); each > 0; {
-		s := v.search(legs, each+meta, meta)
+		s := v.search(layout, legs, each+meta, meta)
 		if s.need == 0 {
 			if layout == Striped {
 				each *= width
@@ -40,7 +40,7 @@ func (v VolumeGroup) HasRoom(layout Layout, size int64, legs int) (bool, error) 
 		return err == nil, err
 	}
 	legs, meta := layout.areas(legs)
-	return v.search(legs, need/v.ExtentSize/int64(legs), meta).need == 0, nil
+	return v.search(layout, legs, need/v.ExtentSize/int64(legs), meta).need == 0, nil
 }
 
 // areas is how many areas on different PVs an LV has beside each other, and how many
@@ -60,8 +60,8 @@ func (l Layout) areas(legs int) (int, int64) {
 // 8 KiB, and a bit for each region, of which there are at most 2^21.
 const raidMetadata = 1
 
-// search is how lvcreate finds room for a new LV with the policy `normal` (lvm2 2.03,
-// _allocate in lib/metadata/lv_manip.c). It looks in rounds. Each takes an area on as
+// search is how lvcreate finds room for a new LV with the policy `normal`, or `cling`
+// (lvm2 2.03, _allocate in lib/metadata/lv_manip.c). It looks in rounds. Each takes an area on as
 // many PVs as there are legs, and of all of them as much as the smallest has. So there
 // is no room any more when one PV has free extents and no other beside it; how early
 // that is depends on which PVs were taken from first.
@@ -91,7 +91,7 @@ type offer struct {
 
 // search looks for as many areas as there are legs, of each extents, in the first of
 // which are meta extents of metadata.
-func (v VolumeGroup) search(legs int, each, meta int64) *search {
+func (v VolumeGroup) search(layout Layout, legs int, each, meta int64) *search {
 	s := &search{legs: legs, need: each, same: math.MaxInt64}
 	for _, p := range v.PhysicalVolumes { // create_pv_maps in lib/metadata/pv_map.c
 		if !p.Allocatable || p.Missing {
@@ -108,6 +108,9 @@ func (v VolumeGroup) search(legs int, each, meta int64) *search {
 	// on none: the first looks anywhere, once, and the second goes on there.
 	s.round((*search).anywhere, meta)
 	for s.round((*search).clinging, 0) {
+	}
+	if layout == RAID1 {
+		return s // it is made with the policy cling
 	}
 	// The last one, too, prefers the PVs that are taken (maximise_cling).
 	for s.round((*search).near, 0) || s.round((*search).anywhere, 0) {

@@ -88,7 +88,7 @@ func TestLargestPassesOverNothing(t *testing.T) {
 		all := g.Free / g.ExtentSize / int64(legs)
 		want, gaps := int64(0), false
 		for each := int64(1); each+meta <= all; each++ {
-			if g.search(legs, each+meta, meta).need == 0 {
+			if g.search(layout, legs, each+meta, meta).need == 0 {
 				gaps = gaps || each > want+1
 				want = each
 			}

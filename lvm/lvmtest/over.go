@@ -49,6 +49,45 @@ var overContracts = []contract{
 			}
 		}
 	}},
+	{"a raid1 LV grows by a spare that is made on its disks", func(f *fixture) {
+		needs(f.t, "RAID1", f.m.Features.RAID1)
+		needs(f.t, "a third disk", len(f.m.Disks) > 2)
+		g := f.vg(group, f.m.Disks[:3]...)
+		ctx := context.Background()
+		a := lvm.Spec{VG: group, Name: "a", Size: 4 * g.ExtentSize, Layout: lvm.RAID1, Legs: 2, On: f.m.Disks[1:3]}
+		require.NoError(f.t, f.client.Create(ctx, a))
+		disks, err := f.client.Disks(ctx, group, "a")
+		require.NoError(f.t, err)
+		require.ElementsMatch(f.t, f.m.Disks[1:3], disks)
+		// The first disk would be taken, because it comes first, and has most.
+		f.create(lvm.Spec{Name: "other", Size: 8 * g.ExtentSize, On: f.m.Disks[1:2]})
+		spare := lvm.Spec{VG: group, Name: "spare", Size: 6 * g.ExtentSize, Layout: lvm.RAID1, Legs: 2, On: disks}
+		require.NoError(f.t, f.client.Create(ctx, spare))
+		require.NoError(f.t, f.client.ExtendOver(ctx, group, "a", 10*g.ExtentSize, "spare"))
+		f.apart("a")
+		disks, err = f.client.Disks(ctx, group, "a")
+		require.NoError(f.t, err)
+		require.ElementsMatch(f.t, f.m.Disks[1:3], disks)
+		// One that is on other disks is of no use.
+		spare.On = f.m.Disks[:2]
+		require.NoError(f.t, f.client.Create(ctx, spare))
+		require.Error(f.t, f.client.ExtendOver(ctx, group, "a", 16*g.ExtentSize, "spare"))
+		require.Equal(f.t, 10*g.ExtentSize, f.lv(group, "a").Size)
+	}},
+	{"the disks of an LV are named", func(f *fixture) {
+		f.vg(group)
+		ctx := context.Background()
+		f.create(lvm.Spec{Name: "a", Size: 4 * mib, On: f.m.Disks[1:2]})
+		disks, err := f.client.Disks(ctx, group, "a")
+		require.NoError(f.t, err)
+		require.Equal(f.t, f.m.Disks[1:2], disks)
+		_, err = f.client.Disks(ctx, group, "nope")
+		require.ErrorIs(f.t, err, lvm.ErrNotFound)
+		_, err = f.client.Disks(ctx, "nope", "a")
+		require.ErrorIs(f.t, err, lvm.ErrNotFound)
+		require.ErrorIs(f.t, f.client.Create(ctx, lvm.Spec{VG: group, Name: "b", Size: mib, On: []string{"--force"}}), lvm.ErrInvalid)
+		require.Error(f.t, f.client.Create(ctx, lvm.Spec{VG: group, Name: "b", Size: mib, On: []string{"/dev/nope"}}))
+	}},
 	{"an LV that is open grows", func(f *fixture) {
 		f.vg(group)
 		f.create(lvm.Spec{Name: "a", Size: 4 * mib})

@@ -133,6 +133,17 @@ var reportContracts = []contract{
 		f.vg(group)
 		f.absent(group, "a")
 	}},
+	{"the machine's lvm.conf does not make a removal discard", func(f *fixture) {
+		needs(f.t, "Configure", f.m.Features.Configure != nil)
+		needs(f.t, "OpenDevice", f.m.OpenDevice != nil)
+		f.vg(group)
+		restore, err := f.m.Features.Configure(`devices { issue_discards = 1 }`)
+		require.NoError(f.t, err)
+		f.dirty(8*mib, nil) // and removes it, as the client does
+		require.NoError(f.t, restore())
+		f.create(lvm.Spec{Name: "a", Size: 8 * mib})
+		require.Equal(f.t, old(4<<20), f.read(group, "a", 4*mib, 4<<20), "the bytes are there")
+	}},
 	{"the machine's lvm.conf does not disturb", func(f *fixture) {
 		needs(f.t, "Configure", f.m.Features.Configure != nil)
 		f.vg(group)

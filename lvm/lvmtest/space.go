@@ -4,6 +4,9 @@ package lvmtest
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -56,6 +59,25 @@ var spaceContracts = []contract{
 		narrow := min(g.PhysicalVolumes[0].Free, g.PhysicalVolumes[1].Free)
 		f.fits(lvm.Spec{Layout: lvm.RAID1, Legs: 2}, narrow-g.ExtentSize)
 	}},
+	{"the copies of a raid1 LV share no disk, when it is made and when it grows", func(f *fixture) {
+		needs(f.t, "RAID1", f.m.Features.RAID1)
+		needs(f.t, "a third disk", len(f.m.Disks) > 2)
+		g := f.vg(group, f.m.Disks[:3]...)
+		free := map[string]int64{f.m.Disks[0]: 10, f.m.Disks[1]: 20, f.m.Disks[2]: 15}
+		for _, p := range g.PhysicalVolumes {
+			f.raw("lvcreate", "--yes", "--name", "rest-"+filepath.Base(p.Device), "--extents", fmt.Sprint(p.Free/g.ExtentSize-free[p.Device]), group, p.Device)
+		}
+		// With the policy normal one of 18 would begin on the second and the third disk, and
+		// go on on the first and the second.
+		f.fits(lvm.Spec{Layout: lvm.RAID1, Legs: 2}, 14*g.ExtentSize)
+		f.create(lvm.Spec{Name: "a", Size: 4 * g.ExtentSize, Layout: lvm.RAID1, Legs: 2})
+		f.apart("a")
+		f.unchanged(group, func() {
+			failed(f.t, f.client.Extend(context.Background(), group, "a", 10*g.ExtentSize), lvm.ErrNoSpace)
+		})
+		require.NoError(f.t, f.client.Extend(context.Background(), group, "a", 9*g.ExtentSize), "it is on the first disk, which has 10")
+		f.apart("a")
+	}},
 	{"more legs than disks is ErrNoSpace, however much is free", func(f *fixture) {
 		f.vg(group)
 		f.unchanged(group, func() {
@@ -98,4 +120,21 @@ var spaceContracts = []contract{
 			require.Equal(f.t, g.Free, f.group(group).Free)
 		}
 	}},
+}
+
+// apart checks that no disk has parts of two images of a raid1 LV.
+func (f *fixture) apart(name string) {
+	f.t.Helper()
+	of := map[string]string{} // disk → image
+	for _, r := range f.rows("lvs", "--all", "-o", "lv_name,devices", "--select", `lv_parent="`+name+`"`, group) {
+		image := strings.NewReplacer("_rmeta_", "_", "_rimage_", "_").Replace(r["lv_name"])
+		for _, d := range strings.Split(r["devices"], ",") {
+			disk, _, _ := strings.Cut(d, "(")
+			if other, there := of[disk]; there {
+				require.Equal(f.t, other, image, "%s has parts of both", disk)
+			}
+			of[disk] = image
+		}
+	}
+	require.GreaterOrEqual(f.t, len(of), 2)
 }

@@ -25,6 +25,16 @@ func (f *fixture) smallPool() {
 }
 
 var thinContracts = []contract{
+	{"a pool says whether it zeroes what it hands out", func(f *fixture) {
+		f.vg(group)
+		f.raw("lvcreate", "--yes", "--type", "thin-pool", "--name", "clean", "--size", "16m", group)
+		f.raw("lvcreate", "--yes", "--type", "thin-pool", "--name", "dirty", "--zero", "n", "--size", "16m", group)
+		require.True(f.t, f.lv(group, "clean").Zeroes)
+		require.False(f.t, f.lv(group, "dirty").Zeroes)
+		f.raw("lvchange", "--zero", "y", group+"/dirty")
+		require.True(f.t, f.lv(group, "dirty").Zeroes)
+		require.False(f.t, f.lv(group, admin).Zeroes, "it is no pool")
+	}},
 	{"thin volumes may be larger than their pool, and than the VG", func(f *fixture) {
 		f.smallPool()
 		for i, size := range []int64{100 * mib, 1 << 40, 100 << 40} {
