@@ -34,6 +34,7 @@ package driver
 import (
 	"errors"
 	"regexp"
+	"sync"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -43,6 +44,7 @@ var (
 	errBusy             = errors.New("busy")
 	word                = regexp.MustCompile("^[a-z]+$")
 	sizes               = map[string]int64{"ext4": 1}
+	tell                = sync.OnceFunc(func() {})
 )
 
 //go:embed classes.yaml
@@ -143,6 +145,7 @@ var broken = map[string][]struct{ path, content, says string }{
 		{"driver/a.go", spdx + "package driver\n\nvar limit, n = 3, 4\n", "variable limit"},
 		{"driver/a.go", spdx + "package driver\n\nimport \"time\"\n\nvar now = time.Now\n", "variable now"},
 		{"driver/a.go", spdx + "package driver\n\nvar client = &lvm.Client{}\n", "variable client"},
+		{"driver/a.go", spdx + "package driver\n\nimport \"sync\"\n\nvar host = sync.OnceValue(read)\n", "variable host"},
 	},
 	"never FormatAndMount": {
 		{"driver/mount_linux.go", spdx + "package driver\n\nfunc (m mounts) f() { m.SafeFormatAndMount.FormatAndMountSensitive() }\n", "FormatAndMountSensitive"},
