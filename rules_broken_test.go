@@ -34,6 +34,7 @@ package driver
 import (
 	"errors"
 	"regexp"
+	"sync"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -43,6 +44,7 @@ var (
 	errBusy             = errors.New("busy")
 	word                = regexp.MustCompile("^[a-z]+$")
 	sizes               = map[string]int64{"ext4": 1}
+	tell                = sync.OnceFunc(func() {})
 )
 
 //go:embed classes.yaml
@@ -61,6 +63,7 @@ var classes []byte
 	"fakelvm/host.go":          spdx + "// Package fakelvm is a fake machine.\npackage fakelvm\n\nimport \"github.com/podlv/podlv/lvm\"\n\ntype run interface{ lvm.Runner }\n\nfunc fail() error { return &lvm.ExitError{} }\n",
 	"e2e/demo/main.go":         spdx + "// Command demo shows it.\npackage main\n\nimport (\n\t\"os/exec\"\n\n\t\"github.com/podlv/podlv/e2e/cluster\"\n\t\"github.com/podlv/podlv/lvm/lvmtest/microvm\"\n)\n",
 	"e2e/cluster/doc.go":       spdx + "// Package cluster is a cluster.\npackage cluster\n",
+	"sim/kube/kubetest/a.go":   spdx + "// Package kubetest starts it for a test.\npackage kubetest\n\nimport (\n\t\"os\"\n\n\t\"" + module + "/sim/kube\"\n)\n\nfunc f() { kube.Find(os.Getenv(\"X\")) }\n",
 	"sim/kube/child.go":        spdx + "// Package kube starts it.\npackage kube\n\nimport \"os/exec\"\n",
 	controlPlane + "/go.mod":   "module " + module + "/sim/controlplane\n\nreplace k8s.io/api => k8s.io/api v0.36.3\n\nrequire (\n\tk8s.io/kubernetes v1.36.3\n\tk8s.io/kubelet v0.0.0 // indirect\n)\n",
 	controlPlane + "/main.go":  spdx + "// Command controlplane is one.\npackage main\n\nimport (\n\t\"github.com/spf13/cobra\"\n\t\"" + module + "/sim/controlplane/x\"\n)\n",
@@ -90,6 +93,9 @@ var broken = map[string][]struct{ path, content, says string }{
 		{controlPlane + "/x/a.go", spdx + "// Package x is one.\npackage x\n\nimport \"" + module + "/lvm\"\n", "sim/controlplane imports lvm"},
 		{"sim/kube/a.go", spdx + "package kube\n\nimport \"" + module + "/sim/controlplane/x\"\n", "sim imports sim/controlplane/x"},
 		{"driver/mounttest/a.go", spdx + "package mounttest\n\nimport \"" + module + "/sim\"\n", "test support imports sim"},
+		{"sim/a.go", spdx + "// Package sim is one.\npackage sim\n\nimport \"" + module + "/sim/kube/kubetest\"\n", "sim imports sim/kube/kubetest (sim's tests)"},
+		{"driver/mounttest/a.go", spdx + "package mounttest\n\nimport \"" + module + "/sim/kube/kubetest\"\n", "test support imports sim/kube/kubetest"},
+		{"sim/kube/kubetest/b.go", spdx + "package kubetest\n\nimport \"" + module + "/driver\"\n", "sim's tests imports driver"},
 		{"pool/a.go", spdx + "// Package pool is new.\npackage pool\n", "no place in the layout"},
 	},
 	"fakelvm shares only the runner's types with lvm": {
@@ -143,6 +149,7 @@ var broken = map[string][]struct{ path, content, says string }{
 		{"driver/a.go", spdx + "package driver\n\nvar limit, n = 3, 4\n", "variable limit"},
 		{"driver/a.go", spdx + "package driver\n\nimport \"time\"\n\nvar now = time.Now\n", "variable now"},
 		{"driver/a.go", spdx + "package driver\n\nvar client = &lvm.Client{}\n", "variable client"},
+		{"driver/a.go", spdx + "package driver\n\nimport \"sync\"\n\nvar host = sync.OnceValue(read)\n", "variable host"},
 	},
 	"never FormatAndMount": {
 		{"driver/mount_linux.go", spdx + "package driver\n\nfunc (m mounts) f() { m.SafeFormatAndMount.FormatAndMountSensitive() }\n", "FormatAndMountSensitive"},

@@ -172,7 +172,8 @@ func (f *goFile) calls(importPath string, names ...string) (bad []string) {
 
 // checkVariables accepts as a package variable: an error, a value that is built
 // once and read (a literal that is not empty, a call of a Must function and a few
-// like it), an embedded file, an interface assertion, and in package main the
+// like it), what can only be done to a whole process and once (sync.OnceFunc, which
+// keeps no value), an embedded file, an interface assertion, and in package main the
 // version that the linker sets.
 func checkVariables(r *repository) (bad []string) {
 	for f := range r.sources() {
@@ -228,7 +229,7 @@ func (f *goFile) constantLike(name string, value ast.Expr) bool {
 		if x, ok := s.X.(*ast.Ident); ok && x.Name == "flag" && (layer(f.dir) == testSupport || f.ast.Name.Name == "main") {
 			return true
 		}
-		return strings.HasPrefix(s.Sel.Name, "Must") || slices.Contains([]string{"NewReplacer", "MakeTable", "NewSHA1"}, s.Sel.Name)
+		return strings.HasPrefix(s.Sel.Name, "Must") || slices.Contains([]string{"NewReplacer", "MakeTable", "NewSHA1", "OnceFunc"}, s.Sel.Name)
 	}
 	return false
 }

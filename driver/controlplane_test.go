@@ -5,11 +5,9 @@
 package driver_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -24,12 +22,11 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/driver"
-	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // clusterOfAgents is a real control plane, and fake nodes with real agents that
@@ -46,21 +43,11 @@ type clusterOfAgents struct {
 
 func newClusterOfAgents(t testing.TB, names ...string) *clusterOfAgents {
 	t.Helper()
-	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	plane, err := kube.Start(ctx, kube.Config{Program: program, Dir: t.TempDir(), NodeMonitorGracePeriod: time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
-	config, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
-	require.NoError(t, err)
-	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
-	client, err := kubernetes.NewForConfig(config)
-	require.NoError(t, err)
-	c := &clusterOfAgents{t: t, api: client, config: config, nodes: map[string]*fakeNode{}}
+	plane, ctx := kubetest.Start(t), t.Context()
+	client := plane.Client
+	c := &clusterOfAgents{t: t, api: client, config: plane.Config, nodes: map[string]*fakeNode{}}
 
-	_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
+	_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	_, err = client.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{
 		ObjectMeta: metav1.ObjectMeta{Name: driver.Name}, Spec: storagev1.CSIDriverSpec{AttachRequired: ptr.To(false), StorageCapacity: ptr.To(true)},

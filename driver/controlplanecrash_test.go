@@ -127,7 +127,7 @@ func TestControlPlaneAgentDiesAtEachWrite(t *testing.T) {
 	for i, w := range writes {
 		for _, after := range []bool{false, true} {
 			s := scenario{name: fmt.Sprintf("n%d-%t", i, after), m: &mortal{at: w, after: after, deathOf: make(chan struct{})}}
-			s.m.die = func() { c.nodes[s.name].host.CrashAfter(0) }
+			c.prepare = func(n *fakeNode) { s.m.die = func() { n.host.CrashAfter(0) } }
 			s.stop = c.join(s.name, func(next http.RoundTripper) http.RoundTripper { s.m.next = next; return s.m })
 			all = append(all, s)
 		}

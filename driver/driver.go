@@ -153,7 +153,7 @@ func (d *Driver) Run(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("snapshots: %w", err), socket.Close())
 		}
 	}
-	if d.config.Cluster != nil { // before anything asks the API server: see Cluster.Start
+	if d.config.Cluster != nil {
 		if provision, err = d.provisioner(ctx); err == nil {
 			err = d.publish.watch()
 		}

@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -17,9 +18,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	storageinformers "k8s.io/client-go/informers/storage/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
@@ -36,10 +39,7 @@ type Cluster struct {
 	// Namespace is where the node's CSIStorageCapacity objects are: the agent's own.
 	Namespace string
 	// Start starts the informers that have not been started yet; informers of a
-	// factory have it. Nothing must come from the API server before Run calls it:
-	// the provisioner's library writes to client-go's Scheme as it is put together,
-	// which everything that comes is decoded with (v13.0.0, a race that ends a
-	// process). Agents that join others in one process cannot keep to that.
+	// factory have it.
 	Start   func(stop <-chan struct{})
 	Claims  coreinformers.PersistentVolumeClaimInformer
 	Volumes coreinformers.PersistentVolumeInformer
@@ -108,6 +108,7 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 	if !ok {
 		return nil, errors.New("external-provisioner's controller is not what it was: it does not decide any more which claims are this node's")
 	}
+	keepScheme()
 	logger := logr.FromSlogHandler(d.config.Log.Handler())
 	c := provisioning.NewProvisionController(
 		klog.NewContext(ctx, logger), cluster.Client, Name, follower{whole, name, cluster, d.config.Log},
@@ -129,6 +130,21 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 		return conn.Close()
 	}, nil
 }
+
+// keepScheme keeps the provisioner's library from writing to client-go's Scheme. With it
+// everything is decoded that comes from an API server, to any agent of the process, and
+// it has no lock; but the library (v13.0.0) adds the core types to it again whenever it
+// makes a controller, which ends the process when somebody reads it then. Whoever adds
+// them to another Scheme gets them.
+var keepScheme = sync.OnceFunc(func() {
+	add := corev1.AddToScheme
+	corev1.AddToScheme = func(s *runtime.Scheme) error {
+		if s == scheme.Scheme {
+			return nil // it was made with them
+		}
+		return add(s)
+	}
+})
 
 // capabilities are the agent's own, as the provisioner's library wants them. Without a
 // client for snapshots it must not know of them: it would use the client.

@@ -13,9 +13,11 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
@@ -108,6 +110,32 @@ func TestClaimOfThisNodeBecomesAVolume(t *testing.T) {
 		_, err := client.CoreV1().PersistentVolumes().Get(ctx, pv.Name, metav1.GetOptions{})
 		return err != nil && len(n.volumes()) == 0
 	}, 20*time.Second, 20*time.Millisecond)
+}
+
+// Agents join a process in which others decode what comes from the API server. That it
+// fails takes the race detector, or luck.
+func TestAgentsJoinWhileOthersDecode(t *testing.T) {
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			_, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(`{"apiVersion":"v1","kind":"Pod"}`), nil, nil)
+			select {
+			case <-stop:
+				ended <- err
+				return
+			default:
+			}
+		}
+	}()
+	for range 2 {
+		provisioningNode(t)
+	}
+	close(stop)
+	require.NoError(t, <-ended)
+
+	another := runtime.NewScheme()
+	require.NoError(t, corev1.AddToScheme(another))
+	require.True(t, another.Recognizes(corev1.SchemeGroupVersion.WithKind("Pod")), "it is nobody else's to go without")
 }
 
 // A node without room gives the claim back to the scheduler, and says why.

@@ -22,7 +22,8 @@ import (
 const ManagedByLabel = "snapshot.storage.kubernetes.io/managed-by"
 
 // SnapshotCluster is the Kubernetes API as snapshots use it. Cluster.Start starts its
-// informers, too.
+// informers, too. For events on its objects, client-go's Scheme must know their types:
+// they are added to it once, before anything is decoded with it.
 type SnapshotCluster struct {
 	Client snapshotclient.Interface
 	// Contents are those with the ManagedByLabel of this node, and no others: the

@@ -26,11 +26,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 
-	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // BenchmarkMemory measures the built agent's memory: against a real API server, on the
@@ -65,12 +63,8 @@ func BenchmarkMemory(b *testing.B) {
 	classes := filepath.Join(dir, "classes.yaml")
 	require.NoError(b, os.WriteFile(classes, []byte("pools: [{name: ssd, volumeGroup: vg0}]\nclasses: [{name: ssd, pool: ssd, default: true}]\n"), 0o600))
 
-	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
-	require.NoError(b, err)
-	plane, err := kube.Start(ctx, kube.Config{Program: program, Dir: b.TempDir(), NodeMonitorGracePeriod: time.Hour})
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, plane.Stop()) })
-	api := apiOf(b, plane.Kubeconfig)
+	plane := kubetest.Start(b)
+	api := plane.Client
 	makeCluster(b, api)
 
 	address := freeAddress(b)
@@ -104,16 +98,6 @@ func BenchmarkMemory(b *testing.B) {
 	measure("200-volumes")
 	makeClaims(b, api, 10_000, "foreign", "else", map[string]string{"volume.kubernetes.io/storage-provisioner": "csi.example.com"})
 	measure("200-volumes-10000-foreign-claims")
-}
-
-func apiOf(tb testing.TB, kubeconfig string) kubernetes.Interface {
-	tb.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	require.NoError(tb, err)
-	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
-	api, err := kubernetes.NewForConfig(config)
-	require.NoError(tb, err)
-	return api
 }
 
 func makeCluster(tb testing.TB, api kubernetes.Interface) {

@@ -32,7 +32,7 @@ func (f *nodeFlags) addSnapshots(c *driver.Cluster, client kubernetes.Interface,
 	if err != nil {
 		return err
 	}
-	// For events on their objects.
+	// For events on their objects. Nothing is decoded meanwhile: no informer runs yet.
 	if err := snapshotv1.AddToScheme(scheme.Scheme); err != nil {
 		return err
 	}

@@ -5,9 +5,7 @@
 package admission_test
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,12 +17,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/driver/admission"
-	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // The device classes of the tests: of every layout, two pools with several.
@@ -54,19 +51,9 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	plane, err := kube.Start(ctx, kube.Config{Program: program, Dir: t.TempDir(), NodeMonitorGracePeriod: time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
-	c := &cluster{T: t}
-	c.config, err = clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
-	require.NoError(t, err)
-	c.config.QPS, c.config.WarningHandler = -1, rest.NoWarnings{}
-	c.api, err = kubernetes.NewForConfig(c.config)
-	require.NoError(t, err)
+	plane, ctx := kubetest.Start(t), t.Context()
+	c := &cluster{T: t, config: plane.Config, api: plane.Client}
+	var err error
 	c.classes, err = driver.ParseClasses([]byte(classesFile))
 	require.NoError(t, err)
 	for name, class := range map[string]string{"local": "fast", "local-mirror": "mirror", "local-striped": "stripes", "local-quiet": "quiet"} {

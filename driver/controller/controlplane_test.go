@@ -26,12 +26,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/driver"
-	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // real is a real API server with its controllers, and podlv's controllers that may do
@@ -44,20 +43,9 @@ type real struct {
 
 func newReal(t *testing.T) *real {
 	t.Helper()
-	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	plane, err := kube.Start(ctx, kube.Config{Program: program, Dir: t.TempDir(), NodeMonitorGracePeriod: time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, plane.Stop()) })
-	c := &real{T: t}
-	c.config, err = clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
-	require.NoError(t, err)
-	c.config.QPS, c.config.WarningHandler = -1, rest.NoWarnings{}
-	c.api, err = kubernetes.NewForConfig(c.config)
-	require.NoError(t, err)
-	_, err = c.api.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
+	plane, ctx := kubetest.Start(t), t.Context()
+	c := &real{T: t, config: plane.Config, api: plane.Client}
+	_, err := c.api.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	manifest, err := os.ReadFile("../../deploy/controller.yaml")
 	require.NoError(t, err)
