@@ -138,25 +138,45 @@ func (s *spaceWaiter) extend(ctx context.Context, class Class, h handle, size, m
 	return s.checked(ctx, class, &claimant{}, need, check, func() error { return s.lvm.Extend(ctx, h.VG, h.LV, size) })
 }
 
+// whenOver runs release, or lets it run when the lvm command is over that err says still
+// runs: until then nobody knows what it takes.
+func whenOver(err error, release func()) {
+	var hung *lvm.HungError
+	if errors.As(err, &hung) && hung.Ended != nil {
+		go func() {
+			<-hung.Ended
+			release()
+		}()
+		return
+	}
+	release()
+}
+
 // swap runs a command that gives space of the pool back and takes as much again: to
 // whoever looks at the VG in between, so many bytes are not free.
-func (s *spaceWaiter) swap(ctx context.Context, class Class, bytes int64, command func() error) error {
+func (s *spaceWaiter) swap(ctx context.Context, class Class, bytes int64, command func() error) (err error) {
 	turn := s.pool(class.Pool.Name)
 	if err := turn.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
 	}
-	defer turn.Release(1)
 	if s.publisher != nil {
 		s.publisher.hold(class.Pool.Name, bytes)
-		defer s.publisher.hold(class.Pool.Name, -bytes)
 	}
+	defer func() {
+		whenOver(err, func() {
+			if s.publisher != nil {
+				s.publisher.hold(class.Pool.Name, -bytes)
+			}
+			turn.Release(1)
+		})
+	}()
 	return command()
 }
 
 // checked runs a command that takes space. Where the class promises more than lvm2
 // itself checks, or pods are owed some of it, the space is looked at first, and nothing
 // else takes of the pool meanwhile but the volumes of pods.
-func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, need int64, check func(g lvm.VolumeGroup, owed int64) error, command func() error) error {
+func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, need int64, check func(g lvm.VolumeGroup, owed int64) error, command func() error) (err error) {
 	arbitrated := c != nil && s.publisher != nil && class.Pool.Inline.mode != inlineNone
 	if !arbitrated && class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
 		return command()
@@ -165,7 +185,7 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 	if err := turn.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
 	}
-	defer turn.Release(1)
+	defer func() { whenOver(err, func() { turn.Release(1) }) }()
 	if arbitrated {
 		return s.publisher.take(ctx, class.Pool, c.name, need, check, command)
 	}

@@ -20,7 +20,7 @@ import (
 //
 // claim is its namespace/name. A generic ephemeral claim's pod has its request counted
 // already, so that nothing is lowered for it.
-func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int64, fits func(g lvm.VolumeGroup, owed int64) error, command func() error) error {
+func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int64, fits func(g lvm.VolumeGroup, owed int64) error, command func() error) (err error) {
 	classes := p.classes.Get()
 	if pool.Inline.mode != inlineShared {
 		pods, err := p.pods(classes)
@@ -41,7 +41,8 @@ func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int6
 	}
 	if claim == "" || !p.covered(claim, pods) {
 		p.hold(pool.Name, need)
-		defer p.hold(pool.Name, -need) // made, it is in the VG; not made, it is free
+		// Made, it is in the VG; not made, it is free.
+		defer func() { whenOver(err, func() { p.hold(pool.Name, -need) }) }()
 		if err := p.tellNode(ctx, classes, pods); err != nil {
 			return err
 		}

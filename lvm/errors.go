@@ -37,6 +37,8 @@ type HungError struct {
 	Age     time.Duration // for how long it has been running
 	Waiting bool          // the caller's own command had not started: it waited for Args
 	Cause   error         // context.Canceled or context.DeadlineExceeded
+	// Ended is closed when the caller's own command has ended; nil when it never began.
+	Ended <-chan struct{}
 }
 
 // Error names the command and its age.

@@ -49,19 +49,20 @@ func (q *queue) run(ctx context.Context, runner Runner, vg string, args []string
 		stdout []byte
 		err    error
 	}
-	done := make(chan result, 1)
+	done, ended := make(chan result, 1), make(chan struct{})
 	go func() {
 		// The command's context cannot end: see Runner.
 		stdout, err := runner.Run(context.WithoutCancel(ctx), args...)
 		q.end(command)
 		release()
+		close(ended)
 		done <- result{stdout, err}
 	}()
 	select {
 	case r := <-done:
 		return r.stdout, r.err
 	case <-ctx.Done():
-		return nil, &HungError{Args: args, Age: time.Since(command.Since), Cause: ctx.Err()}
+		return nil, &HungError{Args: args, Age: time.Since(command.Since), Cause: ctx.Err(), Ended: ended}
 	}
 }
 

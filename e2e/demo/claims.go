@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -86,21 +87,30 @@ func deviceClasses() (string, error) {
 	return "", fmt.Errorf("podlv.yaml has no ConfigMap")
 }
 
-// growAndRestore grows a claim under the pod that uses it, takes a snapshot of it, and
-// restores that into a larger one.
+// grown is what the claims of pods.yaml grow to; the first is no multiple of an extent.
+var grown = map[string]string{"claim": "200M", "raw": "96Mi"}
+
+// growAndRestore grows the claims under the pod that uses them, takes a snapshot of one,
+// and restores that into a larger one.
 func (d *demo) growAndRestore(ctx context.Context) error {
-	d.note("growing the claim from 128Mi to 192Mi while the pod uses it; taking a snapshot; restoring it to 256Mi, for a pod of its own")
-	if _, err := d.Kubectl(ctx, nil, "patch", "pvc", "claim", "-p", `{"spec":{"resources":{"requests":{"storage":"192Mi"}}}}`); err != nil {
-		return err
+	d.note("growing both claims while the pod uses them; taking a snapshot of one; restoring it to 256Mi, for a pod of its own")
+	for _, claim := range []string{"claim", "raw"} {
+		if _, err := d.Kubectl(ctx, nil, "patch", "pvc", claim, "-p", `{"spec":{"resources":{"requests":{"storage":"`+grown[claim]+`"}}}}`); err != nil {
+			return err
+		}
 	}
-	if err := d.waitGrown(ctx, "claim", "ext4", "192Mi"); err != nil {
+	if err := d.waitGrown(ctx, "ext4", grown); err != nil {
 		return err
 	}
 	size, err := d.node.Run(ctx, "sh", "-c", "df -h --output=size,target | grep globalmount | head -1 | awk '{print $1}'")
 	if err != nil {
 		return err
 	}
-	d.note("the claim has grown: its filesystem has %s on the node", strings.TrimSpace(size))
+	raw, err := d.node.Run(ctx, "lvs", "--noheadings", "--units", "m", "-o", "lv_size", "demo", "--select", "lv_tags=podlv.pvc=default/raw")
+	if err != nil {
+		return err
+	}
+	d.note("they have grown: the filesystem has %s on the node, the raw block device %s", strings.TrimSpace(size), strings.TrimSpace(raw))
 	if _, err := d.Kubectl(ctx, strings.NewReader(claimsManifest), "apply", "-f", "-"); err != nil {
 		return err
 	}
@@ -125,23 +135,35 @@ func (d *demo) growAndRestore(ctx context.Context) error {
 	return err
 }
 
-// waitGrown waits until kubelet has grown a claim of a pod. It looks for claims to grow
-// when it syncs a pod, which may be a minute and a half from now, or when the pod
+// waitGrown waits until kubelet has grown all these claims of a pod. It looks for claims
+// to grow when it syncs a pod, which may be a minute and a half from now, or when the pod
 // changes: so that is what happens.
-func (d *demo) waitGrown(ctx context.Context, claim, pod, size string) error {
+func (d *demo) waitGrown(ctx context.Context, pod string, sizes map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	told := false
 	for {
-		c, err := d.Client.CoreV1().PersistentVolumeClaims("default").Get(ctx, claim, metav1.GetOptions{})
+		all, err := d.Client.CoreV1().PersistentVolumeClaims("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return fmt.Errorf("wait for claim %s to grow: %w", claim, err)
+			return fmt.Errorf("wait for claims to grow: %w", err)
 		}
-		if has := c.Status.Capacity[corev1.ResourceStorage]; has.String() == size {
+		done, ready := 0, 0
+		for _, c := range all.Items {
+			want, err := resource.ParseQuantity(sizes[c.Name])
+			if err != nil {
+				continue // not one of them
+			}
+			if has := c.Status.Capacity[corev1.ResourceStorage]; has.Cmp(want) >= 0 {
+				done++
+			} else if c.Status.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimNodeResizePending {
+				ready++
+			}
+		}
+		if done == len(sizes) {
 			return nil
 		}
-		if !told && c.Status.AllocatedResourceStatuses[corev1.ResourceStorage] == corev1.PersistentVolumeClaimNodeResizePending {
-			if _, err := d.Kubectl(ctx, nil, "annotate", "pod", pod, "demo/claim=grown"); err != nil {
+		if !told && done+ready == len(sizes) {
+			if _, err := d.Kubectl(ctx, nil, "annotate", "pod", pod, "demo/claims=grown"); err != nil {
 				return err
 			}
 			told = true
