@@ -117,6 +117,7 @@ func TestCapacityMinimumAndElsewhere(t *testing.T) {
 	}
 	require.EqualValues(t, 4*mib, ask(&csi.GetCapacityRequest{}).GetMinimumVolumeSize().GetValue())
 	require.EqualValues(t, 300*mib, ask(&csi.GetCapacityRequest{Parameters: map[string]string{"csi.storage.k8s.io/fstype": "xfs"}}).GetMinimumVolumeSize().GetValue())
+	require.EqualValues(t, 300*mib, ask(&csi.GetCapacityRequest{VolumeCapabilities: []*csi.VolumeCapability{newClaim("a", 1).as("xfs").capability()}}).GetMinimumVolumeSize().GetValue())
 	require.Positive(t, ask(&csi.GetCapacityRequest{AccessibleTopology: &csi.Topology{Segments: map[string]string{"topology.podlv.dev/node": "node1"}}}).GetAvailableCapacity())
 	require.Zero(t, ask(&csi.GetCapacityRequest{AccessibleTopology: &csi.Topology{Segments: map[string]string{"topology.podlv.dev/node": "node2"}}}).GetAvailableCapacity())
 	require.NoError(t, n.host.TakeDisk("/dev/fake2"))

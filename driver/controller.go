@@ -185,7 +185,7 @@ func (s *controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest)
 		if err != nil {
 			return &csi.GetCapacityResponse{}, nil //nolint:nilerr // nothing can be made for such a use
 		}
-		block = block || u.block
+		block, fsType = block || u.block, cmp.Or(u.fsType, fsType)
 	}
 	least := class.granularity()
 	if !block {

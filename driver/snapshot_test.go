@@ -344,6 +344,8 @@ func TestBadCopies(t *testing.T) {
 		"block as a filesystem":        {newClaim("x", 32*mib).copyOf(raw), codes.InvalidArgument, []string{"block device", "filesystem"}},
 		"itself":                       {newClaim("x", 32*mib).copyOf(newClaimOf("vg0/pvc-x")), codes.InvalidArgument, []string{"itself"}},
 		"no space":                     {newClaim("x", 20*gib).from(s), codes.ResourceExhausted, []string{"vg0"}},
+		"a class that cannot hold it":  {newClaim("x", 4*gib).ofClass("thin").from(s), codes.ResourceExhausted, []string{"thin pool vg0/pool"}},
+		"a layout that cannot hold it": {newClaim("x", 2*gib).ofClass("raid1").from(s), codes.ResourceExhausted, []string{"raid1 of 2Gi over 2 PVs"}},
 		"no space for a clone":         {newClaim("x", 20*gib).copyOf(c), codes.ResourceExhausted, []string{"vg0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,13 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/podlv/podlv/lvm/lvmtest"
+	"github.com/podlv/podlv/lvm/lvmtest/microvm"
 )
 
 var (
 	realDisks            = flag.String("lvm.disks", "", "empty disks, by commas; what is on them is lost")
 	differentialCommands = flag.Int("differential.commands", 500, "how many commands the differential test runs; 0: none")
 	differentialSeed     = flag.Uint64("differential.seed", 4, "seed of the differential test; 0: another each time")
-	differentialRecord   = flag.String("differential.record", "", "write what the real machine did to this file, and do not stop at a difference")
+	differentialRecord   = flag.String("differential.record", "", "write what the real machine did to this file of folder out, and do not stop at a difference")
 )
 
 // TestDifferential does the same random steps on real lvm2 and on the fake and
@@ -51,7 +53,9 @@ func TestDifferential(t *testing.T) {
 	t.Cleanup(func() { clean(real) })
 	var record *json.Encoder
 	if *differentialRecord != "" {
-		f, err := os.Create(*differentialRecord)
+		name := filepath.Join(microvm.Share(), "out", filepath.Base(*differentialRecord)) // test-lvm copies it
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		f, err := os.Create(name)
 		require.NoError(t, err)
 		zipped := gzip.NewWriter(f)
 		defer f.Close()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -264,7 +265,34 @@ func (r *runner) inMachine(ctx context.Context, j *job, work string, images []st
 		},
 	})
 	r.say(j.out, "machine ended after %.1fs", time.Since(start).Seconds())
-	return code, err
+	return code, errors.Join(err, keepOutput(share, j.out))
+}
+
+// outputFolder is where a test in a machine puts, in its share, what should outlive it,
+// and where that is put here.
+const outputFolder = "out"
+
+// keepOutput copies a machine's output to here.
+func keepOutput(share string, log io.Writer) error {
+	files, err := filepath.Glob(filepath.Join(share, outputFolder, "*"))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if err := os.MkdirAll(outputFolder, 0o755); err != nil {
+		return err
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(outputFolder, filepath.Base(f))
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(log, "kept %s\n", to)
+	}
+	return nil
 }
 
 // withDisks adds -lvm.disks where the binary has it.
