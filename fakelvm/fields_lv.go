@@ -528,6 +528,9 @@ func health(l *logicalVolume) string {
 // attr is the ten letters of lv_attr (man lvs, NOTES).
 func (h *Host) attr(l *logicalVolume) string {
 	a := []byte("-wi-------")
+	if l.cling {
+		a[2] = 'l'
+	}
 	switch {
 	case l.pool != nil:
 		a[0], a[6] = 't', 't'

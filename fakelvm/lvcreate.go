@@ -295,7 +295,7 @@ func (c *command) checkName(req *creation) int {
 func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 	l := &logicalVolume{
 		vg: req.vg, name: name, uuid: c.h.newUUID(), kind: k, size: req.extents,
-		created: c.h.now(), host: c.h.name,
+		created: c.h.now(), host: c.h.name, cling: c.last("alloc") == "cling",
 	}
 	if name == req.name || k == raidMeta { // LVM makes the latter as LVs of their own, to clear them
 		l.tags = mergeTags(nil, c.set["addtag"], nil)
@@ -305,7 +305,6 @@ func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 		l.readOnly = c.last("permission") == "r"
 		l.errorWhenFull = c.last("errorwhenfull") == "y"
 		l.noAuto = c.last("setautoactivation") == "n"
-		l.cling = c.last("alloc") == "cling"
 	}
 	return l
 }
