@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,8 +22,8 @@ type ReaperConfig struct {
 	Interval time.Duration
 	// MinAge is how old an LV must be.
 	MinAge time.Duration
-	// Passes is how many passes in a row must find an LV without a pod before it
-	// is removed; the ones before only report it. At least 2, so that the first
+	// Passes is how many passes in a row must find an LV without a pod or claim before
+	// it is removed; the ones before only report it. At least 2, so that the first
 	// pass after a start never removes an orphan.
 	Passes int
 	// DryRun: report, never remove.
@@ -61,13 +62,14 @@ type Witness interface {
 
 // reaper removes inline LVs that nobody will ever unpublish: kubelet forgets a
 // volume after a final error, when a pod is deleted by force, and when its own
-// folders were lost (kubernetes#92299, #127229). And it sweeps up what is
-// left of copies and expansions, see persistent.sweep.
+// folders were lost (kubernetes#92299, #127229). What it does about the LVs of claims
+// and snapshots is in orphans.go.
 type reaper struct {
 	config     ReaperConfig
 	lvm        *lvm.Client
 	mounts     Mounter
 	witnesses  map[string]Witness
+	cluster    *Cluster // nil: volumes and snapshots are not judged
 	locks      *volumeLocks
 	persistent *persistent
 	classes    *ClassSource
@@ -76,7 +78,8 @@ type reaper struct {
 	clock      clock.Clock
 	log        *slog.Logger
 
-	seen map[string]map[string]int // kind → LV's UUID → passes in a row as an orphan
+	seen map[string]map[string]int    // kind → LV's UUID → passes in a row as an orphan
+	told map[string]map[string]string // kind → LV's UUID → what was said of it, once
 }
 
 // run makes a pass at once and then one each interval.
@@ -96,8 +99,9 @@ func (r *reaper) run(ctx context.Context) {
 	}
 }
 
-// pass sweeps, and looks at every inline LV once. The LVs are read first and the
-// witnesses asked after that: a pod whose LV is in the report was there before it.
+// pass looks at every LV of ours once. The LVs are read first and the witnesses and
+// the API server asked after that: a pod or claim whose LV is in the report was there
+// before it.
 func (r *reaper) pass(ctx context.Context) error {
 	groups, err := r.lvm.VolumeGroups(ctx)
 	if err != nil {
@@ -111,7 +115,7 @@ func (r *reaper) pass(ctx context.Context) error {
 		r.seen = nil
 		return err
 	}
-	return r.inlines(ctx, groups, mounted)
+	return errors.Join(r.inlines(ctx, groups, mounted), r.recorded(ctx, groups, mounted, left))
 }
 
 // ours are the VGs of the node's pools that are there.
