@@ -38,7 +38,8 @@
 // the node; NodePublishVolume binds that, or the device, for a pod.
 // NodeExpandVolume grows LV and filesystem. NodeUnpublishVolume, NodeUnstageVolume
 // and DeleteVolume take all of it back; a volume outlives its pods, and the reaper
-// leaves it alone.
+// removes one only if the API server has neither a claim nor a PersistentVolume of it,
+// and its tag and its device say that nobody was ever given it.
 //
 // A call that fails takes back what it made itself, and nothing that was there
 // before it.

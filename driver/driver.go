@@ -114,7 +114,7 @@ func New(c Config) (*Driver, error) {
 	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
 	volumes := &persistent{
 		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space,
-		keeper: d.keeper, clock: c.Clock, log: c.Log,
+		keeper: d.keeper, clock: c.Clock, metrics: d.metrics, log: c.Log,
 	}
 	d.node = &node{
 		name: c.NodeName, classes: c.Classes, filesystem: c.Filesystem, mounts: c.Mounter, devices: c.Devices, persistent: volumes,
@@ -126,7 +126,7 @@ func New(c Config) (*Driver, error) {
 	volumes.locks = &d.node.locks
 	d.control = &controller{node: c.NodeName, classes: c.Classes, persistent: volumes, locks: &d.node.locks}
 	d.reaper = &reaper{
-		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, locks: &d.node.locks,
+		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, cluster: c.Cluster, locks: &d.node.locks, persistent: volumes,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
 	}
 	return d, nil

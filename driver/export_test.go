@@ -70,6 +70,14 @@ func (d *Driver) Reap(ctx context.Context) error { return d.reaper.pass(ctx) }
 // Running is how many lvm commands run.
 func (d *Driver) Running() int { return len(d.client.Running()) }
 
+// Jobs is how many volumes are being zeroed or copied.
+func (d *Driver) Jobs() int {
+	jobs := &d.control.persistent.jobs
+	jobs.mu.Lock()
+	defer jobs.mu.Unlock()
+	return len(jobs.jobs)
+}
+
 // FilesystemUUID is what tests compare superblocks with.
 var FilesystemUUID = filesystemUUID
 

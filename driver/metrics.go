@@ -31,11 +31,11 @@ func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*
 		}, []string{"verb", "result"}),
 		rpcs: newRPCMetric(),
 		orphans: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "podlv_orphans", Help: "Inline LVs without a pod that the reaper saw in its last pass, by volume group.",
-		}, []string{"vg"}),
+			Name: "podlv_orphans", Help: "LVs that nobody asks for any more, as the reaper saw them in its last pass, by volume group and kind (inline, volume, snapshot, temporary).",
+		}, []string{"vg", "kind"}),
 		reaped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "podlv_orphans_removed_total", Help: "Inline LVs that the reaper tried to remove, by volume group and result (ok, failed).",
-		}, []string{"vg", "result"}),
+			Name: "podlv_orphans_removed_total", Help: "LVs that nobody asked for any more and that the agent tried to remove, by volume group, kind (inline, volume, snapshot, temporary) and result (ok, failed).",
+		}, []string{"vg", "kind", "result"}),
 	}
 	hung := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "podlv_lvm_commands_hung", Help: "lvm commands that have been running for more than a minute.",
@@ -67,8 +67,20 @@ func (m *metrics) rpc(method, code string, took time.Duration) {
 	m.rpcs.WithLabelValues(method, code).Observe(took.Seconds())
 }
 
-func (m *metrics) reap(vg string, err error) {
-	m.reaped.WithLabelValues(vg, outcome(err)).Inc()
+// reap counts an orphan that somebody tried to remove.
+func (m *metrics) reap(l lvm.LogicalVolume, err error) {
+	m.reaped.WithLabelValues(l.VG, kindOf(l), outcome(err)).Inc()
+}
+
+// saw takes down all orphans of a kind. Of these VGs it says so when there are none.
+func (m *metrics) saw(kind string, orphans []lvm.LogicalVolume, groups []string) {
+	m.orphans.DeletePartialMatch(prometheus.Labels{"kind": kind})
+	for _, vg := range groups {
+		m.orphans.WithLabelValues(vg, kind).Set(0)
+	}
+	for _, l := range orphans {
+		m.orphans.WithLabelValues(l.VG, kind).Inc()
+	}
 }
 
 // measured is a Runner that counts and times every command.

@@ -30,6 +30,7 @@ type persistent struct {
 	locks      *volumeLocks
 	clock      clock.Clock
 	jobs       volumeJobs
+	metrics    *metrics
 	log        *slog.Logger
 
 	mu    sync.Mutex

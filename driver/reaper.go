@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,9 +22,9 @@ type ReaperConfig struct {
 	Interval time.Duration
 	// MinAge is how old an LV must be.
 	MinAge time.Duration
-	// Passes is how many passes in a row must find an LV without a pod before it
-	// is removed; the ones before only report it. At least 2, so that the first
-	// pass after a start never removes anything.
+	// Passes is how many passes in a row must find an LV without a pod or claim before
+	// it is removed; the ones before only report it. At least 2, so that the first
+	// pass after a start never removes an orphan.
 	Passes int
 	// DryRun: report, never remove.
 	DryRun bool
@@ -61,20 +62,24 @@ type Witness interface {
 
 // reaper removes inline LVs that nobody will ever unpublish: kubelet forgets a
 // volume after a final error, when a pod is deleted by force, and when its own
-// folders were lost (kubernetes#92299, #127229).
+// folders were lost (kubernetes#92299, #127229). What it does about the LVs of claims
+// and snapshots is in orphans.go.
 type reaper struct {
-	config    ReaperConfig
-	lvm       *lvm.Client
-	mounts    Mounter
-	witnesses map[string]Witness
-	locks     *volumeLocks
-	classes   *ClassSource
-	freed     func()
-	metrics   *metrics
-	clock     clock.Clock
-	log       *slog.Logger
+	config     ReaperConfig
+	lvm        *lvm.Client
+	mounts     Mounter
+	witnesses  map[string]Witness
+	cluster    *Cluster // nil: volumes and snapshots are not judged
+	locks      *volumeLocks
+	persistent *persistent
+	classes    *ClassSource
+	freed      func()
+	metrics    *metrics
+	clock      clock.Clock
+	log        *slog.Logger
 
-	seen map[string]int // LV's UUID → passes in a row without a pod
+	seen map[string]map[string]int    // kind → LV's UUID → passes in a row as an orphan
+	told map[string]map[string]string // kind → LV's UUID → what was said of it, once
 }
 
 // run makes a pass at once and then one each interval.
@@ -84,10 +89,7 @@ func (r *reaper) run(ctx context.Context) {
 	}
 	for {
 		if err := r.pass(ctx); err != nil {
-			// Orphans are counted from the start again: what was not seen twice
-			// in a row was not seen twice.
-			r.seen = nil
-			r.log.Error("the reaper's pass failed; nothing was removed after that", "error", err)
+			r.log.Error("the reaper's pass failed; no orphan was removed that it is about", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -97,38 +99,71 @@ func (r *reaper) run(ctx context.Context) {
 	}
 }
 
-// pass looks at every inline LV once. The LVs are read first and the witnesses
-// asked after that: a pod whose LV is in the report was there before it.
+// pass looks at every LV of ours once. The LVs are read first and the witnesses and
+// the API server asked after that: a pod or claim whose LV is in the report was there
+// before it.
 func (r *reaper) pass(ctx context.Context) error {
 	groups, err := r.lvm.VolumeGroups(ctx)
 	if err != nil {
+		r.seen = nil
 		return err
 	}
-	alive, err := r.alive(ctx)
-	if err != nil {
-		return err
-	}
+	left := r.persistent.sweep(ctx, groups, r.classes.Get())
+	r.metrics.saw(kindTemporary, ofKind(left, kindTemporary), r.ours(groups))
 	mounted, err := mountedVolumes(r.mounts)
 	if err != nil {
+		r.seen = nil
 		return err
 	}
-	seen := map[string]int{}
+	return errors.Join(r.inlines(ctx, groups, mounted), r.recorded(ctx, groups, mounted, left))
+}
+
+// ours are the VGs of the node's pools that are there.
+func (r *reaper) ours(groups []lvm.VolumeGroup) (names []string) {
 	for _, g := range groups {
-		orphans := 0
-		for _, l := range g.LogicalVolumes {
-			why := r.orphan(l, alive, mounted)
-			if why == "" {
-				continue
-			}
-			orphans++
-			seen[l.UUID] = r.seen[l.UUID] + 1
-			r.act(ctx, l, seen[l.UUID], why)
-		}
-		if orphans > 0 || slices.Contains(r.classes.Get().VolumeGroups(), g.Name) {
-			r.metrics.orphans.WithLabelValues(g.Name).Set(float64(orphans))
+		if slices.Contains(r.classes.Get().VolumeGroups(), g.Name) {
+			names = append(names, g.Name)
 		}
 	}
-	r.seen = seen
+	return names
+}
+
+// count says by LV's UUID in how many passes in a row each of a kind's orphans was seen.
+// A pass that fails forgets them: what was not seen twice in a row was not seen twice.
+func (r *reaper) count(kind string, orphans []lvm.LogicalVolume) map[string]int {
+	seen := map[string]int{}
+	for _, l := range orphans {
+		seen[l.UUID] = r.seen[kind][l.UUID] + 1
+	}
+	if r.seen == nil {
+		r.seen = map[string]map[string]int{}
+	}
+	r.seen[kind] = seen
+	return seen
+}
+
+// inlines looks at the inline LVs.
+func (r *reaper) inlines(ctx context.Context, groups []lvm.VolumeGroup, mounted map[string]bool) error {
+	alive, err := r.alive(ctx)
+	if err != nil {
+		delete(r.seen, kindInline)
+		return err
+	}
+	var orphans []lvm.LogicalVolume
+	why := map[string]string{}
+	for _, g := range groups {
+		for _, l := range g.LogicalVolumes {
+			if w := r.orphan(l, alive, mounted); w != "" {
+				orphans = append(orphans, l)
+				why[l.UUID] = w
+			}
+		}
+	}
+	seen := r.count(kindInline, orphans)
+	r.metrics.saw(kindInline, orphans, r.ours(groups))
+	for _, l := range orphans {
+		r.act(ctx, l, seen[l.UUID], why[l.UUID])
+	}
 	return nil
 }
 
@@ -167,7 +202,7 @@ func (r *reaper) act(ctx context.Context, l lvm.LogicalVolume, passes int, why s
 	}
 	defer release()
 	err = r.lvm.Remove(ctx, l.VG, l.Name, tagInline)
-	r.metrics.reap(l.VG, err)
+	r.metrics.reap(l, err)
 	if err != nil {
 		log.Error("orphan: cannot be removed", "error", err)
 		return

@@ -252,9 +252,11 @@ func (p *persistent) discard(ctx context.Context, groups []lvm.VolumeGroup, h ha
 	return p.removeCopy(ctx, h, withTemporary(groups, h)...)
 }
 
-// sweep removes what an earlier agent has left of copies and snapshots: a thick one
-// would keep its volume from being deleted, though nobody knows of it.
-func (p *persistent) sweep(ctx context.Context, groups []lvm.VolumeGroup, classes *Classes) {
+// sweep removes what an earlier agent, or a call that failed, has left of copies,
+// snapshots and expansions: a thick snapshot would keep its volume from being deleted and
+// from growing, though nobody knows of it. What calls and jobs are at work on it leaves
+// alone. It gives those that cannot be removed yet.
+func (p *persistent) sweep(ctx context.Context, groups []lvm.VolumeGroup, classes *Classes) (left []lvm.LogicalVolume) {
 	ours := classes.VolumeGroups()
 	for _, g := range groups {
 		for _, l := range g.LogicalVolumes {
@@ -262,11 +264,15 @@ func (p *persistent) sweep(ctx context.Context, groups []lvm.VolumeGroup, classe
 			if !half || !slices.Contains(ours, g.Name) {
 				continue
 			}
-			if err := p.sweepOne(ctx, l); err != nil {
-				p.log.Warn("what is left of a copy or snapshot cannot be removed yet", "lv", g.Name+"/"+l.Name, "error", err)
+			switch err := p.sweepOne(ctx, l); {
+			case errors.Is(err, errBusy): // somebody has begun again
+			case err != nil:
+				left = append(left, l)
+				p.log.Warn("what is left of a copy, a snapshot or an expansion cannot be removed yet", "lv", g.Name+"/"+l.Name, "error", err)
 			}
 		}
 	}
+	return left
 }
 
 func (p *persistent) sweepOne(ctx context.Context, l lvm.LogicalVolume) error {
@@ -279,17 +285,28 @@ func (p *persistent) sweepOne(ctx context.Context, l lvm.LogicalVolume) error {
 	}
 	release, err := p.locks.acquire(copied.String())
 	if err != nil {
-		return err // somebody has begun again
+		return err
 	}
 	defer release()
 	if p.jobs.running(copied) != nil {
 		return nil
 	}
-	p.log.Info("removing what an agent that died has left of a copy or snapshot", "lv", h.String())
-	if err := p.lvm.Remove(ctx, h.VG, h.LV, kind); err != nil {
+	switch now, err := p.lvm.Lookup(ctx, h.VG, h.LV); { // the report is from before the lock
+	case errors.Is(err, lvm.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case now.UUID != l.UUID || !now.HasTag(kind):
+		return nil
+	}
+	p.log.Info("removing what is left of a copy, a snapshot or an expansion that nobody is at work on", "lv", h.String())
+	err = p.lvm.Remove(ctx, h.VG, h.LV, kind)
+	p.metrics.reap(l, err)
+	if err != nil {
 		return err
 	}
 	p.remember(h, hintNone)
+	p.space.freed()
 	return nil
 }
 

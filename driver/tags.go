@@ -32,12 +32,14 @@ const (
 	kindInline   = "inline"
 	kindVolume   = "volume"
 	kindSnapshot = "snapshot"
+	// kindTemporary: a snapshot that a volume is being copied from, or the space that one
+	// grows by while it is zeroed. It goes with the end of that, or with the volume.
+	kindTemporary = "temporary"
+
 	tagInline    = tagKind + "=" + kindInline
 	tagVolume    = tagKind + "=" + kindVolume
 	tagSnapshot  = tagKind + "=" + kindSnapshot
-	// tagTemporary: a snapshot that a volume is being copied from, or the space that one
-	// grows by while it is zeroed. It goes with the end of that, or with the volume.
-	tagTemporary = tagKind + "=temporary"
+	tagTemporary = tagKind + "=" + kindTemporary
 	modeBlock    = "block"
 	// tagNew: the filesystem may not be whole yet. It goes when it is.
 	tagNew = "podlv.state=new"
@@ -72,11 +74,26 @@ func podOf(l lvm.LogicalVolume) (podRef, bool) {
 	return podRef{Namespace: parts[0], Name: parts[1], UID: parts[2]}, true
 }
 
+// kindOf is the kind of an LV of ours.
+func kindOf(l lvm.LogicalVolume) string {
+	kind, _ := l.TagValue(tagKind)
+	return kind
+}
+
+// ofKind are the LVs of ours of a kind.
+func ofKind(all []lvm.LogicalVolume, kind string) (list []lvm.LogicalVolume) {
+	for _, l := range all {
+		if l.HasTag(Owner) && kindOf(l) == kind {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
 // isVolume says whether an LV is a persistent volume of ours.
 func isVolume(l lvm.LogicalVolume) bool { return l.HasTag(Owner) && l.HasTag(tagVolume) }
 
 // isInline says whether an LV is an inline volume of ours.
 func isInline(l lvm.LogicalVolume) bool {
-	kind, _ := l.TagValue(tagKind)
-	return l.HasTag(Owner) && kind == kindInline
+	return l.HasTag(Owner) && kindOf(l) == kindInline
 }

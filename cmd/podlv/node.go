@@ -55,14 +55,14 @@ func nodeCommand() *cobra.Command {
 	flags.StringVar(&f.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "kubelet's folder, at the same path as on the host")
 	flags.StringVar(&f.socket, "csi-socket", "", "path of the CSI socket, as kubelet sees it (default KUBELET-DIR/plugins/podlv.dev/csi.sock)")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: the pod's service account)")
-	flags.BoolVar(&f.standalone, "standalone", false, "run without a Kubernetes API and without registration at a kubelet: no events, no waiting for pods that end; the reaper trusts kubelet's folders alone")
+	flags.BoolVar(&f.standalone, "standalone", false, "run without a Kubernetes API and without registration at a kubelet: no events, no waiting for pods that end; the reaper trusts kubelet's folders alone, and leaves the volumes of claims")
 	flags.StringVar(&f.http, "http-address", "", "address for /metrics, /healthz and /readyz, such as :9808 (default: not served)")
 	flags.StringVar(&f.lvmPath, "lvm", "lvm", "the lvm program")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.DurationVar(&f.reaper.Interval, "reaper-interval", f.reaper.Interval, "time between the reaper's passes; 0 turns it off")
-	flags.DurationVar(&f.reaper.MinAge, "reaper-min-age", f.reaper.MinAge, "how old an LV without a pod must be to be removed")
-	flags.IntVar(&f.reaper.Passes, "reaper-passes", f.reaper.Passes, "passes in a row that must find an LV without a pod; the ones before the last only report it")
-	flags.BoolVar(&f.reaper.DryRun, "reaper-dry-run", f.reaper.DryRun, "report LVs without a pod, never remove them")
+	flags.DurationVar(&f.reaper.MinAge, "reaper-min-age", f.reaper.MinAge, "how old an LV without a pod or claim must be to be removed")
+	flags.IntVar(&f.reaper.Passes, "reaper-passes", f.reaper.Passes, "passes in a row that must find an LV without a pod or claim; the ones before the last only report it")
+	flags.BoolVar(&f.reaper.DryRun, "reaper-dry-run", f.reaper.DryRun, "report LVs without a pod or claim, never remove them")
 	_ = cmd.MarkFlagRequired("node-name") // fails only for a flag that does not exist
 	return cmd
 }
