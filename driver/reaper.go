@@ -162,7 +162,8 @@ func (r *reaper) inlines(ctx context.Context, groups []lvm.VolumeGroup, mounted 
 	seen := r.count(kindInline, orphans)
 	r.metrics.saw(kindInline, orphans, r.ours(groups))
 	for _, l := range orphans {
-		r.act(ctx, l, seen[l.UUID], why[l.UUID])
+		g, _ := lvm.Find(groups, l.VG)
+		r.act(ctx, g, l, seen[l.UUID], why[l.UUID])
 	}
 	return nil
 }
@@ -184,7 +185,7 @@ func (r *reaper) orphan(l lvm.LogicalVolume, alive map[string]bool, mounted map[
 }
 
 // act reports an orphan, and removes it when it was seen often enough.
-func (r *reaper) act(ctx context.Context, l lvm.LogicalVolume, passes int, why string) {
+func (r *reaper) act(ctx context.Context, g lvm.VolumeGroup, l lvm.LogicalVolume, passes int, why string) {
 	log := r.log.With("volume", l.Name, "vg", l.VG, "size", l.Size, "why", why, "pass", passes)
 	// A VG that is in no pool may be another machine's, such as a virtual machine's
 	// that runs here: its pods are not this node's.
@@ -194,6 +195,10 @@ func (r *reaper) act(ctx context.Context, l lvm.LogicalVolume, passes int, why s
 	}
 	if r.config.DryRun || passes < r.config.Passes {
 		log.Info("orphan: reported, not removed")
+		return
+	}
+	if s, ok := g.ThickSnapshot(l.Name); ok {
+		log.Warn("orphan: cannot be removed, because LVM would remove its thick snapshot with it", "snapshot", s.Name)
 		return
 	}
 	release, err := r.locks.acquire(l.Name)

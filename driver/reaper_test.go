@@ -124,3 +124,23 @@ func TestReaperConfiguration(t *testing.T) {
 	_, err := driver.New(driver.Config{NodeName: "n", Reaper: driver.DefaultReaper()})
 	require.ErrorContains(t, err, "needs kubelet's folders as a witness")
 }
+
+// lvremove would take an administrator's snapshot with its origin.
+func TestReaperKeepsTheOriginOfAThickSnapshot(t *testing.T) {
+	n := newFakeNode(t)
+	var log bytes.Buffer
+	n.log = &log
+	n.restart()
+	v := orphaned(t, n)
+	n.lvm("lvcreate", "--yes", "--snapshot", "--name", "rescue", "--size", "16m", "vg0/"+v.handle())
+	n.clock.Step(time.Hour)
+	for range 3 {
+		require.NoError(t, n.agent.Reap(context.Background()))
+	}
+	require.Len(t, n.volumes(), 2)
+	require.NotContains(t, log.String(), "orphan: removed")
+	require.Contains(t, log.String(), "snapshot=rescue")
+	n.lvm("lvremove", "--yes", "vg0/rescue")
+	require.NoError(t, n.agent.Reap(context.Background()))
+	require.Empty(t, n.volumes())
+}
