@@ -23,12 +23,21 @@ type expandRequest struct {
 // It gives the size that the volume has then. What is large enough already is left
 // alone, so that a call can be repeated wherever the one before it ended.
 func (p *persistent) expand(ctx context.Context, q expandRequest, classes *Classes) (int64, error) {
+	job := p.jobs.running(q.handle) // before the report: its end changes the LV
 	v, err := p.find(ctx, q.handle)
 	if err != nil {
 		return 0, err
 	}
 	if v.zeroing || v.copying {
 		return 0, fmt.Errorf("volume %s: %w: it is not made yet", v.handle, errBusy)
+	}
+	if job != nil { // it is growing already, by as much as was asked for then
+		if err := job.wait(ctx, q.handle); err != nil {
+			return 0, err
+		}
+		if v, err = p.find(ctx, q.handle); err != nil {
+			return 0, err
+		}
 	}
 	at, err := p.growthPath(q, v)
 	if err != nil {
@@ -108,16 +117,6 @@ func (v persistentVolume) cannotHave(size int64, err error) error {
 // LV, over whose extents it is then extended. A process that dies over it leaves that
 // LV, and whoever wants the volume to grow next begins again.
 func (p *persistent) extendZeroed(ctx context.Context, v persistentVolume, class Class, size int64) (persistentVolume, error) {
-	if job := p.jobs.running(v.handle); job != nil {
-		if err := job.wait(ctx, v.handle); err != nil {
-			return v, err
-		}
-		grown, err := p.get(ctx, v.handle) // its caller may have asked for less
-		if err != nil || grown.size >= size {
-			return grown, err
-		}
-		v = grown
-	}
 	g, err := p.model.volumeGroup(ctx, v.handle.VG)
 	if err != nil {
 		return v, err

@@ -20,6 +20,8 @@ const (
 	modelAge = 30 * time.Second
 	// blindAge is how old it may be while a PV's disk cannot be read.
 	blindAge = 2 * time.Second
+	// takingAge is how old a report may be that volumes of this agent have followed.
+	takingAge = 500 * time.Millisecond
 	// modelTries is how often a report is made again because it showed PVs that were
 	// not known before it.
 	modelTries = 3
@@ -40,6 +42,7 @@ type model struct {
 	blind   bool              // a PV could not be read
 	at      time.Time
 	version int64
+	taken   map[string]int64 // pool → bytes that volumes have taken since the report
 }
 
 func newModel(client *lvm.Client, stamp func(string) (string, error), c clock.Clock) *model {
@@ -54,6 +57,57 @@ func (m *model) volumeGroups(ctx context.Context) ([]lvm.VolumeGroup, int64, err
 	}
 	defer m.turn.Release(1)
 	return m.fresh(ctx)
+}
+
+// taking is volumeGroups for whoever makes a volume in a pool. Of volumes that come one
+// after the other each changes the metadata, so that each would wait for a report of the
+// one before it: where that is so, the report from before them serves, for a while, with
+// what they have taken of the pool since. That may show less as free than is, and more
+// only by what others have taken within that while.
+func (m *model) taking(ctx context.Context, pool string) (groups []lvm.VolumeGroup, taken int64, err error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer m.turn.Release(1)
+	if n := m.taken[pool]; n > 0 && !m.blind && m.clock.Since(m.at) < takingAge {
+		return m.groups, n, nil
+	}
+	groups, _, err = m.fresh(ctx)
+	return groups, m.taken[pool], err
+}
+
+// allows asks check, by such a report, whether a volume can be made in a pool, and by a
+// new one before it believes that it cannot.
+func (m *model) allows(ctx context.Context, pool string, check func(groups []lvm.VolumeGroup, taken int64) error) error {
+	groups, taken, err := m.taking(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if err := check(groups, taken); err == nil || taken == 0 {
+		return err
+	}
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	m.stamps = nil
+	groups, _, err = m.fresh(ctx)
+	m.turn.Release(1)
+	if err != nil {
+		return err
+	}
+	return check(groups, 0)
+}
+
+// took says that a volume has taken so many bytes of a pool, or may have.
+func (m *model) took(pool string, bytes int64) {
+	if m.turn.Acquire(context.Background(), 1) != nil {
+		return // never: the context cannot end
+	}
+	defer m.turn.Release(1)
+	if m.taken == nil {
+		m.taken = map[string]int64{}
+	}
+	m.taken[pool] += bytes
 }
 
 // recent gives the VGs as they were not longer ago than age, if that is known.
@@ -93,7 +147,7 @@ func (m *model) fresh(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		m.groups, m.stamps, m.at = groups, stamps, at
+		m.groups, m.stamps, m.at, m.taken = groups, stamps, at, nil
 		m.version++
 		if stamps = m.read(groups); maps.Equal(stamps, m.stamps) {
 			break

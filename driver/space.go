@@ -185,18 +185,35 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 	if err := turn.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
 	}
-	defer func() { whenOver(err, func() { turn.Release(1) }) }()
-	if arbitrated {
-		return s.publisher.take(ctx, class.Pool, c.name, need, check, command)
+	tried := false
+	defer func() {
+		whenOver(err, func() {
+			if tried {
+				s.model.took(class.Pool.Name, need)
+			}
+			turn.Release(1)
+		})
+	}()
+	counted := func() error {
+		err := command()
+		var exit *lvm.ExitError
+		tried = !errors.As(err, &exit) // then it took nothing
+		return err
 	}
-	g, err := s.model.volumeGroup(ctx, class.Pool.VolumeGroup)
+	if arbitrated {
+		return s.publisher.take(ctx, class.Pool, c.name, need, check, counted)
+	}
+	err = s.model.allows(ctx, class.Pool.Name, func(groups []lvm.VolumeGroup, taken int64) error {
+		g, err := lvm.Find(groups, class.Pool.VolumeGroup)
+		if err != nil {
+			return err
+		}
+		return check(g, taken)
+	})
 	if err != nil {
 		return err
 	}
-	if err := check(g, 0); err != nil {
-		return err
-	}
-	return command()
+	return counted()
 }
 
 // fits keeps to the pool's reserve, to the class's overprovision, and to what pods are

@@ -27,7 +27,10 @@ func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int6
 		if err != nil {
 			return err
 		}
-		if err := p.check(ctx, classes, pool, pods, fits); err != nil {
+		err = p.model.allows(ctx, pool.Name, func(groups []lvm.VolumeGroup, taken int64) error {
+			return p.check(classes, groups, pool, pods, taken, fits)
+		})
+		if err != nil {
 			return err
 		}
 		return command()
@@ -36,7 +39,7 @@ func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int6
 	if err != nil {
 		return err
 	}
-	if err := p.check(ctx, classes, pool, pods, fits); err != nil {
+	if err := p.checkNow(ctx, classes, pool, pods, fits); err != nil {
 		return err
 	}
 	if claim == "" || !p.covered(claim, pods) {
@@ -49,23 +52,28 @@ func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int6
 		if pods, err = p.livePods(ctx, classes); err != nil {
 			return err
 		}
-		if err := p.check(ctx, classes, pool, pods, fits); err != nil {
+		if err := p.checkNow(ctx, classes, pool, pods, fits); err != nil {
 			return err
 		}
 	}
 	return command()
 }
 
-func (p *publisher) check(ctx context.Context, classes *Classes, pool Pool, pods []podCharge, fits func(lvm.VolumeGroup, int64) error) error {
+// checkNow is check by what the disks have now.
+func (p *publisher) checkNow(ctx context.Context, classes *Classes, pool Pool, pods []podCharge, fits func(lvm.VolumeGroup, int64) error) error {
 	groups, _, err := p.model.volumeGroups(ctx)
 	if err != nil {
 		return err
 	}
+	return p.check(classes, groups, pool, pods, 0, fits)
+}
+
+func (p *publisher) check(classes *Classes, groups []lvm.VolumeGroup, pool Pool, pods []podCharge, taken int64, fits func(lvm.VolumeGroup, int64) error) error {
 	g, err := lvm.Find(groups, pool.VolumeGroup)
 	if err != nil {
 		return err
 	}
-	return fits(g, p.accounts(classes, groups, pods)[pool.Name].owed)
+	return fits(g, p.accounts(classes, groups, pods)[pool.Name].owed+taken)
 }
 
 // hold counts bytes as taken that are not in the VG yet.
