@@ -108,14 +108,15 @@ func TestSnapshotThatBreaksWhileItIsCopied(t *testing.T) {
 	n.inUse(source)
 	s := newShot("s", source).sized("4Mi")
 	require.NoError(t, n.snap(s))
-	for name, row := range map[string]struct {
+	for _, row := range []struct {
+		name  string
 		claim *claim
 		code  codes.Code
 	}{
-		"restore": {newClaim("copy", 64*mib).from(s), codes.FailedPrecondition},
-		"clone":   {newClaim("copy", 64*mib).copyOf(source), codes.Unavailable},
+		{"restore", newClaim("copy", 64*mib).from(s), codes.FailedPrecondition}, // first: the other breaks the snapshot, too
+		{"clone", newClaim("copy", 64*mib).copyOf(source), codes.Unavailable},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(row.name, func(t *testing.T) {
 			release := n.host.Hang("copy")
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
