@@ -64,6 +64,10 @@ var classes []byte
 	"e2e/demo/main.go":         spdx + "// Command demo shows it.\npackage main\n\nimport (\n\t\"os/exec\"\n\n\t\"github.com/podlv/podlv/e2e/cluster\"\n\t\"github.com/podlv/podlv/lvm/lvmtest/microvm\"\n)\n",
 	"e2e/cluster/doc.go":       spdx + "// Package cluster is a cluster.\npackage cluster\n",
 	"sim/kube/kubetest/a.go":   spdx + "// Package kubetest starts it for a test.\npackage kubetest\n\nimport (\n\t\"os\"\n\n\t\"" + module + "/sim/kube\"\n)\n\nfunc f() { kube.Find(os.Getenv(\"X\")) }\n",
+	"sim/kubelet/codes.go":     spdx + "// Package kubelet is one.\npackage kubelet\n\nimport \"google.golang.org/grpc/status\"\n",
+	"sim/fakemount/a.go":       spdx + "// Package fakemount is one.\npackage fakemount\n\nimport (\n\t\"github.com/podlv/podlv/driver\"\n\t\"github.com/podlv/podlv/fakelvm\"\n)\n",
+	"driver/mounttest/fake.go": spdx + "package mounttest\n\nimport \"github.com/podlv/podlv/sim/fakemount\"\n",
+	"cmd/podlv-sim/main.go":    spdx + "// Command podlv-sim simulates.\npackage main\n\nimport \"github.com/podlv/podlv/sim\"\n",
 	"sim/kube/child.go":        spdx + "// Package kube starts it.\npackage kube\n\nimport \"os/exec\"\n",
 	controlPlane + "/go.mod":   "module " + module + "/sim/controlplane\n\nreplace k8s.io/api => k8s.io/api v0.36.3\n\nrequire (\n\tk8s.io/kubernetes v1.36.3\n\tk8s.io/kubelet v0.0.0 // indirect\n)\n",
 	controlPlane + "/main.go":  spdx + "// Command controlplane is one.\npackage main\n\nimport (\n\t\"github.com/spf13/cobra\"\n\t\"" + module + "/sim/controlplane/x\"\n)\n",
@@ -85,6 +89,8 @@ var broken = map[string][]struct{ path, content, says string }{
 		{"lvm/a.go", spdx + "package lvm\n\nimport \"golang.org/x/sys/unix\"\n", "only the standard library"},
 		{"fakelvm/a.go", spdx + "package fakelvm\n\nimport \"" + module + "/driver\"\n", "fakelvm imports driver"},
 		{"cmd/podlv/a.go", spdx + "package main\n\nimport \"" + module + "/fakelvm\"\n", "cmd imports fakelvm"},
+		{"cmd/podlv/a.go", spdx + "package main\n\nimport \"" + module + "/sim\"\n", "cmd imports sim"},
+		{"sim/fakemount/b.go", spdx + "package fakemount\n\nimport \"" + module + "/sim/kube\"\n", "sim/fakemount imports sim/kube"},
 		{"e2e/demo/a.go", spdx + "package main\n\nimport \"" + module + "/lvm\"\n", "e2e imports lvm"},
 		{"e2e/demo/a.go", spdx + "package main\n\nimport \"" + module + "/lvm/lvmtest\"\n", "e2e imports lvm/lvmtest"},
 		{microVMDir + "/a.go", spdx + "package microvm\n\nimport \"" + module + "/lvm\"\n", "microVM imports lvm"},
@@ -122,6 +128,7 @@ var broken = map[string][]struct{ path, content, says string }{
 	"gRPC codes only in driver/errors.go": {
 		{"driver/node.go", spdx + "package driver\n\nimport \"google.golang.org/grpc/codes\"\n", "grpc/codes"},
 		{"cmd/podlv/a.go", spdx + "package main\n\nimport s \"google.golang.org/grpc/status\"\n", "grpc/status"},
+		{"sim/kubelet/a.go", spdx + "package kubelet\n\nimport \"google.golang.org/grpc/codes\"\n", "grpc/codes"},
 	},
 	"programs are started only at the seams": {
 		{"driver/node.go", spdx + "package driver\n\nimport \"os/exec\"\n", "imports os/exec"},
