@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubelet
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+
+	"github.com/podlv/podlv/fakelvm"
+)
+
+// Dir is kubelet's folder on the fake machine.
+const Dir = "/var/lib/kubelet"
+
+// LifetimeAnnotation of a pod is how long its containers run before they end with
+// status 0, as a duration ("30s"). A pod without it, or one whose restartPolicy is
+// Always, runs until it is deleted.
+const LifetimeAnnotation = "sim.podlv.dev/lifetime"
+
+// Config is all that a kubelet is given.
+type Config struct {
+	// Node is the node as it is registered: its name, its labels, its capacity, which
+	// is its allocatable as well. Extended resources are others' to add.
+	Node   *corev1.Node
+	Client kubernetes.Interface
+	// Pods are those that are bound to the node, and no others; LocalVolumes the
+	// PersistentVolumes that are on it.
+	Pods, LocalVolumes cache.SharedIndexInformer
+	Nodes              corelisters.NodeLister
+	Claims             corelisters.PersistentVolumeClaimLister
+	Volumes            corelisters.PersistentVolumeLister
+	// Host is the machine. Its LVM is the agent's; a kubelet makes folders and binds
+	// devices.
+	Host *fakelvm.Host
+	// PluginsRegistry is the folder, a real one, in which the agent puts its socket.
+	PluginsRegistry string
+	// StatsPeriod is the time between two NodeGetVolumeStats of a volume; kubelet's
+	// default is a minute. 0: none are called.
+	StatsPeriod time.Duration
+	Events      record.EventRecorder
+	Observer    Observer
+	Clock       clock.Clock
+	Log         *slog.Logger
+}
+
+// Moment is what happened to a pod.
+type Moment string
+
+// The moments of a pod's life on a node, in their order.
+const (
+	Bound   Moment = "bound"   // kubelet has heard of it
+	Refused Moment = "refused" // it was not admitted; why says the reason
+	Running Moment = "running" // all its volumes are published
+	Ended   Moment = "ended"   // it has its last phase; its volumes may still be there
+	Gone    Moment = "gone"    // its volumes are unpublished
+)
+
+// Call is a CSI call that was answered.
+type Call struct {
+	Node   string
+	Pod    types.UID // empty for calls that are not for one pod
+	Method string    // as "NodePublishVolume"
+	Volume string    // its handle
+	Code   string    // "OK", or the name of another gRPC code
+	Err    error
+	Took   time.Duration
+}
+
+// Observer is told what happens, at once and from many goroutines. It must not block.
+type Observer interface {
+	// Pod is told what happened to a pod of a node, and why if that is not plain.
+	Pod(node string, pod *corev1.Pod, what Moment, why string)
+	// Call is told of an answer.
+	Call(Call)
+}
+
+// Kubelet is the one of a node. New makes it; the zero value is not usable.
+type Kubelet struct {
+	Config
+	node  string
+	agent csi.NodeClient // from when the plugin is registered
+
+	admission sync.Mutex
+	admitted  map[types.UID]*corev1.Pod // pods that count against allocatable
+
+	mu        sync.Mutex
+	workers   map[types.UID]*worker
+	devices   map[string]*device     // by volume handle
+	published map[string]publication // by target
+	running   sync.WaitGroup         // workers
+}
+
+// New puts a kubelet together. It touches nothing yet.
+func New(c Config) *Kubelet {
+	return &Kubelet{
+		Config: c, node: c.Node.Name, admitted: map[types.UID]*corev1.Pod{},
+		workers: map[types.UID]*worker{}, devices: map[string]*device{}, published: map[string]publication{},
+	}
+}
+
+// Run registers the agent's plugin when its socket appears, and then works on the node's
+// pods until ctx ends. As a kubelet that is stopped, it leaves their volumes where they
+// are. The Node must be there: Register makes it. The error says why it could not start.
+func (k *Kubelet) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := k.Host.MkdirAll(Dir + "/pods"); err != nil {
+		return err
+	}
+	go k.renewLease(ctx)
+	conn, err := k.registerPlugin(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	k.agent = csi.NewNodeClient(conn)
+	handle, err := k.Pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { k.see(ctx, o) },
+		UpdateFunc: func(_, o any) { k.see(ctx, o) },
+		DeleteFunc: k.forget,
+	})
+	if err != nil {
+		return err
+	}
+	sizes, err := k.LocalVolumes.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: k.resized})
+	if err != nil {
+		return err
+	}
+	if k.StatsPeriod > 0 {
+		go k.stats(ctx)
+	}
+	<-ctx.Done()
+	_ = k.Pods.RemoveEventHandler(handle) // nothing more is to come
+	_ = k.LocalVolumes.RemoveEventHandler(sizes)
+	k.running.Wait()
+	return nil
+}
+
+// see takes up a pod that is new or has changed.
+func (k *Kubelet) see(ctx context.Context, object any) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok || ctx.Err() != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w := k.workers[pod.UID]
+	if w == nil {
+		w = newWorker(k, pod)
+		k.workers[pod.UID] = w
+		k.running.Add(1)
+		go func() {
+			defer k.running.Done()
+			w.run(ctx)
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			delete(k.workers, pod.UID)
+		}()
+		return
+	}
+	w.update(pod)
+}
+
+// forget takes up that a pod is gone from the API: by kubelet itself, or by force.
+func (k *Kubelet) forget(object any) {
+	if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = t.Obj
+	}
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.workers[pod.UID]; w != nil {
+		w.vanish()
+	}
+}
+
+// sleep waits so long, or until ctx ends or stop is closed; it says whether it slept
+// to the end.
+func (k *Kubelet) sleep(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
+	timer := k.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return true
+	case <-ctx.Done():
+	case <-stop:
+	}
+	return false
+}
+
+// backoff is how long an operation on a volume waits after it has failed (kubernetes
+// 1.36, pkg/util/goroutinemap/exponentialbackoff).
+type backoff time.Duration
+
+const (
+	firstBackoff = 500 * time.Millisecond
+	mostBackoff  = 2*time.Minute + 2*time.Second
+)
+
+// next is how long to wait after one more failure.
+func (b *backoff) next() time.Duration {
+	*b = min(max(backoff(firstBackoff), 2**b), backoff(mostBackoff))
+	return time.Duration(*b)
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubelet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// lookPeriod is how often the folder of sockets is looked at. kubelet is told of a
+	// new one at once.
+	lookPeriod = 20 * time.Millisecond
+	// leaseTime and renewPeriod are kubelet's nodeLeaseDurationSeconds and a quarter of
+	// it.
+	leaseTime   = 40 * time.Second
+	renewPeriod = leaseTime / 4
+)
+
+// nodeIDAnnotation says the node's id of each CSI driver.
+const nodeIDAnnotation = "csi.volume.kubernetes.io/nodeid"
+
+// Register makes the Node, which is Ready. One that is there is an error.
+func (k *Kubelet) Register(ctx context.Context) error {
+	node := k.Node.DeepCopy()
+	node.Status.Allocatable = node.Status.Capacity.DeepCopy()
+	now := metav1.NewTime(k.Clock.Now())
+	node.Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status",
+		LastHeartbeatTime: now, LastTransitionTime: now,
+	}}
+	made, err := k.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("register node %s: %w", k.node, err)
+	}
+	_, err = k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: k.node, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: made.Name, UID: made.UID}}},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &k.node, LeaseDurationSeconds: ptr.To(int32(leaseTime / time.Second)), RenewTime: ptr.To(metav1.NewMicroTime(now.Time)),
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("lease of node %s: %w", k.node, err)
+	}
+	return nil
+}
+
+// renewLease says until ctx ends that the node is alive.
+func (k *Kubelet) renewLease(ctx context.Context) {
+	for k.sleep(ctx, nil, renewPeriod) {
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": metav1.NewMicroTime(k.Clock.Now())}})
+		if err == nil {
+			_, err = k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{})
+		}
+		if err != nil && ctx.Err() == nil {
+			k.Log.Warn("the lease was not renewed; it is tried again", "node", k.node, "error", err)
+		}
+	}
+}
+
+// registerPlugin waits for the agent's socket, asks it who it is, tells the API, and
+// tells the agent. It returns the connection to its CSI services.
+func (k *Kubelet) registerPlugin(ctx context.Context) (*grpc.ClientConn, error) {
+	var socket string
+	for {
+		found, err := filepath.Glob(filepath.Join(k.PluginsRegistry, "*.sock"))
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			socket = found[0]
+			break
+		}
+		if !k.sleep(ctx, nil, lookPeriod) {
+			return nil, fmt.Errorf("node %s: no CSI driver has put its socket into %s: %w", k.node, k.PluginsRegistry, context.Cause(ctx))
+		}
+	}
+	registration, err := dial(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer registration.Close()
+	client := registerapi.NewRegistrationClient(registration)
+	info, err := client.GetInfo(ctx, &registerapi.InfoRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: plugin registration: GetInfo: %w", k.node, err)
+	}
+	if info.GetType() != registerapi.CSIPlugin {
+		return nil, fmt.Errorf("node %s: plugin registration: %s is a %s, not a %s", k.node, info.GetName(), info.GetType(), registerapi.CSIPlugin)
+	}
+	conn, err := dial(info.GetEndpoint())
+	if err != nil {
+		return nil, err
+	}
+	err = k.installDriver(ctx, conn, info.GetName())
+	status := &registerapi.RegistrationStatus{PluginRegistered: err == nil}
+	if err != nil {
+		status.Error = err.Error()
+	}
+	if _, told := client.NotifyRegistrationStatus(ctx, status); told != nil && err == nil {
+		err = fmt.Errorf("node %s: plugin registration: NotifyRegistrationStatus: %w", k.node, told)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// installDriver asks the driver which node it is on and puts that on the Node and its
+// CSINode (kubernetes 1.36, pkg/volume/csi/nodeinfomanager).
+func (k *Kubelet) installDriver(ctx context.Context, conn grpc.ClientConnInterface, driver string) error {
+	info, err := csi.NewNodeClient(conn).NodeGetInfo(ctx, &csi.NodeGetInfoRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return fmt.Errorf("node %s: NodeGetInfo: %w", k.node, err)
+	}
+	ids, err := json.Marshal(map[string]string{driver: info.GetNodeId()})
+	if err != nil {
+		return err
+	}
+	segments := info.GetAccessibleTopology().GetSegments()
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{nodeIDAnnotation: string(ids)}, "labels": segments}})
+	if err != nil {
+		return err
+	}
+	node, err := k.Client.CoreV1().Nodes().Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		return fmt.Errorf("node %s: labels of CSI driver %s: %w", k.node, driver, err)
+	}
+	n := &storagev1.CSINode{
+		ObjectMeta: metav1.ObjectMeta{Name: k.node, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}}},
+		Spec: storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{
+			Name: driver, NodeID: info.GetNodeId(), TopologyKeys: slices.Sorted(maps.Keys(segments)),
+		}}},
+	}
+	if most := info.GetMaxVolumesPerNode(); most > 0 {
+		n.Spec.Drivers[0].Allocatable = &storagev1.VolumeNodeResources{Count: ptr.To(int32(min(most, 1<<31-1)))}
+	}
+	_, err = k.Client.StorageV1().CSINodes().Create(ctx, n, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) { // of this kubelet before it was started again
+		var have *storagev1.CSINode
+		if have, err = k.Client.StorageV1().CSINodes().Get(ctx, k.node, metav1.GetOptions{}); err == nil {
+			n.ResourceVersion = have.ResourceVersion
+			_, err = k.Client.StorageV1().CSINodes().Update(ctx, n, metav1.UpdateOptions{})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("CSINode %s: %w", k.node, err)
+	}
+	return nil
+}
+
+// dial connects to a unix socket.
+func dial(socket string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
+}
