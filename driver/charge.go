@@ -25,6 +25,10 @@ func (p Pool) Resource() string { return ResourcePrefix + p.Name }
 // pool that pods are not told of, and a pod that asked for it would wait for ever.
 func (p Pool) Counted() bool { return p.Inline.mode != inlineNone }
 
+// Shared says whether claims and pods have the pool's bytes in common: whoever comes
+// first, pods that are bound before claims.
+func (p InlinePool) Shared() bool { return p.mode == inlineShared }
+
 // Rate is what the volumes of a class are charged: the size rounded up to Step, times
 // Copies, plus Metadata. The admission policies compute with the same three numbers.
 type Rate struct {

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +48,11 @@ type Config struct {
 	Kubelet    Witness              // what kubelet has on disk; nil only with the reaper off
 	Events     record.EventRecorder // nil without a Kubernetes API
 	Reaper     ReaperConfig
-	Clock      clock.Clock
-	Log        *slog.Logger
+	// Metrics is where the agent's metrics are registered. nil: in a registry of its
+	// own, which HTTPAddress serves as it does this one.
+	Metrics *prometheus.Registry
+	Clock   clock.Clock
+	Log     *slog.Logger
 }
 
 // Driver is the agent of one node.
@@ -88,7 +92,7 @@ func New(c Config) (*Driver, error) {
 			return nil, fmt.Errorf("%w: the reaper needs the API server as a witness", errInvalid)
 		}
 	}
-	d := &Driver{config: c, registry: prometheus.NewRegistry()}
+	d := &Driver{config: c, registry: cmp.Or(c.Metrics, prometheus.NewRegistry())}
 	observe := func(verb, result string, took time.Duration) {
 		d.metrics.commands.WithLabelValues(verb, result).Observe(took.Seconds())
 	}
