@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Metrics are the figures of a run, by the names that expectations use.
+type Metrics struct {
+	// Nodes and Pods are how many there were.
+	Nodes int `json:"nodes"`
+	Pods  int `json:"pods"`
+	// PodsRunning is how many came to be Running, which is only after all their volumes
+	// were published; PodsSucceeded how many of these ended by themselves.
+	PodsRunning   int `json:"podsRunning"`
+	PodsSucceeded int `json:"podsSucceeded"`
+	// PodsWaiting is how many neither ran nor were refused by kubelet (PodsRefused:
+	// OutOf…). PodsUnbound is how many of these had no node.
+	PodsWaiting int `json:"podsWaiting"`
+	PodsUnbound int `json:"podsUnbound"`
+	PodsRefused int `json:"podsRefused"`
+	// WrongNodeBinds is how many pods were bound to a node whose disks had no room for
+	// their inline and generic ephemeral volumes, by the fake disks' own account.
+	WrongNodeBinds int `json:"wrongNodeBinds"`
+	// StageFailures, PublishFailures and ExpandFailures are calls of kubelet that were
+	// not answered with OK; UnpublishFailures those on the way out.
+	StageFailures     int `json:"stageFailures"`
+	PublishFailures   int `json:"publishFailures"`
+	UnpublishFailures int `json:"unpublishFailures"`
+	ExpandFailures    int `json:"expandFailures"`
+	// ProvisionFailures is how many CreateVolume were not answered with OK, those left
+	// out that only said that it is going on (Aborted).
+	ProvisionFailures int `json:"provisionFailures"`
+	// Reschedules is how often a claim was given back to the scheduler.
+	Reschedules int `json:"reschedules"`
+	// FirstTryRate is the share of the running pods of which no call failed and no claim
+	// was given back, 0 to 1.
+	FirstTryRate float64 `json:"firstTryRate"`
+	// ToBound and ToRunning are the times from the making of a pod.
+	ToBound   Seconds `json:"toBound"`
+	ToRunning Seconds `json:"toRunning"`
+	// PodsPerSecond is how many pods came to be Running in a second, from the first pod
+	// that was made to the last that ran.
+	PodsPerSecond float64 `json:"podsPerSecond"`
+	// PeakUtilisation is the most that was allocated of all volume groups, and
+	// FirstRefusalUtilisation how much was when the scheduler first found no node for a
+	// pod; 0 to 1, the latter -1 when it always found one.
+	PeakUtilisation         float64 `json:"peakUtilisation"`
+	FirstRefusalUtilisation float64 `json:"firstRefusalUtilisation"`
+	// OverAllocations is how often the disks were found to have given bytes away twice,
+	// or a thin pool to have promised more than its classes may.
+	OverAllocations int `json:"overAllocations"`
+	// CapacityErrors is how many of the published capacities and resources were not what
+	// the disks have, when all had come to rest.
+	CapacityErrors int `json:"capacityErrors"`
+	// Orphans is how many volumes were left on the disks after all pods and claims were
+	// removed.
+	Orphans int `json:"orphans"`
+}
+
+// Seconds is the distribution of times; all 0 when there are none.
+type Seconds struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Distribution is that of times, by the nearest rank: each is one that was seen.
+func Distribution(times []time.Duration) Seconds {
+	if len(times) == 0 {
+		return Seconds{}
+	}
+	sorted := slices.Sorted(slices.Values(times))
+	rank := func(p float64) float64 {
+		return round(sorted[int(math.Ceil(p*float64(len(sorted))))-1].Seconds())
+	}
+	return Seconds{P50: rank(0.50), P90: rank(0.90), P99: rank(0.99), Max: rank(1)}
+}
+
+// round is n to thousandths: more is noise.
+func round(n float64) float64 { return math.Round(n*1000) / 1000 }

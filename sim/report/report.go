@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package report is what a run of the simulator says in the end: its figures, which of
+// its expectations held, what was found wrong, for people and for programs.
+//
+// There are only the Report, its Metrics, and the Result of an expectation, which is
+// CEL over the metrics.
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Report is what came of a run.
+type Report struct {
+	Scenario    string    `json:"scenario"`
+	Description string    `json:"description,omitempty"`
+	Seed        int64     `json:"seed"`
+	Started     time.Time `json:"started"`
+	// Interrupted: the run was ended before it was over, and the figures are those of
+	// that moment.
+	Interrupted  bool     `json:"interrupted,omitempty"`
+	Phases       []Phase  `json:"phases"`
+	Metrics      Metrics  `json:"metrics"`
+	Expectations []Result `json:"expectations"`
+	// Workloads are the figures of each.
+	Workloads []Workload `json:"workloads"`
+	// Waiting is why pods waited in the end, as the scheduler or kubelet says it.
+	Waiting []Reason `json:"waiting,omitempty"`
+	// Failures are the calls that failed, by method, code and words.
+	Failures []Reason `json:"failures,omitempty"`
+	// Problems is what the oracle found, each in a sentence.
+	Problems []string `json:"problems,omitempty"`
+	// Memory is what the simulator and the control plane had at most, bytes.
+	Memory Memory `json:"memory"`
+}
+
+// Phase is a part of a run.
+type Phase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Workload is the figures of the pods of one workload.
+type Workload struct {
+	Name      string  `json:"name"`
+	Pods      int     `json:"pods"`
+	Running   int     `json:"running"`
+	Waiting   int     `json:"waiting"`
+	Refused   int     `json:"refused"`
+	ToRunning Seconds `json:"toRunning"`
+}
+
+// Reason is why something did not happen, and how often that was so.
+type Reason struct {
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// Memory is the most that each process has had resident, bytes.
+type Memory struct {
+	Simulator    int64 `json:"simulator"`
+	ControlPlane int64 `json:"controlPlane"`
+}
+
+// Passed says whether every expectation held, and the run came to its end.
+func (r *Report) Passed() bool {
+	for _, e := range r.Expectations {
+		if !e.Held {
+			return false
+		}
+	}
+	return !r.Interrupted
+}
+
+// Add puts a phase that began at start at the end.
+func (r *Report) Add(name string, start time.Time) {
+	r.Phases = append(r.Phases, Phase{name, round(time.Since(start).Seconds())})
+}
+
+// Seconds is how long all phases took.
+func (r *Report) Seconds() float64 {
+	sum := 0.0
+	for _, p := range r.Phases {
+		sum += p.Seconds
+	}
+	return round(sum)
+}
+
+// Write writes report.json and junit.xml into a folder, which is made if need be.
+func (r *Report) Write(dir string) error {
+	return errors.Join(Prepare(dir), r.file(dir, "report.json", r.JSON), r.file(dir, "junit.xml", r.JUnit))
+}
+
+// Prepare makes the folder, and finds out whether it can be written into, before a run
+// whose report would be lost.
+func Prepare(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".podlv-sim-*")
+	if err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (r *Report) file(dir, name string, write func(io.Writer) error) error {
+	f, err := os.Create(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+// JSON writes the whole report.
+func (r *Report) JSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// The parts of JUnit's XML that CI systems read.
+type (
+	testSuite struct {
+		XMLName  xml.Name   `xml:"testsuite"`
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Time     float64    `xml:"time,attr"`
+		Stamp    string     `xml:"timestamp,attr"`
+		Cases    []testCase `xml:"testcase"`
+	}
+	testCase struct {
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		Failure *failure `xml:"failure,omitempty"`
+	}
+	failure struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit writes the expectations as test cases, and an interruption as one that failed.
+func (r *Report) JUnit(w io.Writer) error {
+	s := testSuite{Name: r.Scenario, Time: r.Seconds(), Stamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
+	add := func(name string, f *failure) {
+		s.Tests++
+		if f != nil {
+			s.Failures++
+		}
+		s.Cases = append(s.Cases, testCase{Class: "podlv-sim." + r.Scenario, Name: name, Failure: f})
+	}
+	for _, e := range r.Expectations {
+		var f *failure
+		if !e.Held {
+			f = &failure{Message: e.That, Text: e.Error}
+		}
+		add(e.Message, f)
+	}
+	if r.Interrupted {
+		add("the run comes to its end", &failure{Message: "it was interrupted"})
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	e := xml.NewEncoder(w)
+	e.Indent("", "  ")
+	if err := e.Encode(s); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}

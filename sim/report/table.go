@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table writes the report for a terminal.
+func (r *Report) Table(w io.Writer) error {
+	out := &strings.Builder{}
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	line := func(format string, args ...any) { fmt.Fprintf(t, format+"\t\n", args...) }
+	line("workload\tpods\trunning\twaiting\trefused\tp50\tp90\tp99\tmax")
+	for _, x := range r.Workloads {
+		line("%s\t%d\t%d\t%d\t%d\t%s", x.Name, x.Pods, x.Running, x.Waiting, x.Refused, x.ToRunning)
+	}
+	m := r.Metrics
+	if len(r.Workloads) > 1 {
+		line("all\t%d\t%d\t%d\t%d\t%s", m.Pods, m.PodsRunning, m.PodsWaiting, m.PodsRefused, m.ToRunning)
+	}
+	_ = t.Flush() // into memory
+
+	fmt.Fprintf(out, "\nseconds from a pod's making to Running; %.0f pods/s on %d nodes, which were %.0f%% full at most\n", m.PodsPerSecond, m.Nodes, 100*m.PeakUtilisation)
+	fmt.Fprintf(out, "failed calls: stage %d, publish %d, provision %d; reschedules %d; wrong-node binds %d; first try %.1f%%\n",
+		m.StageFailures, m.PublishFailures, m.ProvisionFailures, m.Reschedules, m.WrongNodeBinds, 100*m.FirstTryRate)
+	fmt.Fprintf(out, "disks: over-allocations %d, capacity not as published %d, orphans %d\n", m.OverAllocations, m.CapacityErrors, m.Orphans)
+	var phases []string
+	for _, p := range r.Phases {
+		phases = append(phases, fmt.Sprintf("%s %.1f s", p.Name, p.Seconds))
+	}
+	fmt.Fprintf(out, "time: %s; together %.1f s. memory: simulator %d MiB, control plane %d MiB\n",
+		strings.Join(phases, ", "), r.Seconds(), r.Memory.Simulator>>20, r.Memory.ControlPlane>>20)
+	reasons(out, "waiting", r.Waiting)
+	reasons(out, "failed", r.Failures)
+	for _, p := range r.Problems {
+		fmt.Fprintf(out, "problem: %s\n", p)
+	}
+	fmt.Fprintln(out)
+	for _, e := range r.Expectations {
+		switch {
+		case e.Held:
+			fmt.Fprintf(out, "ok      %s  (%s)\n", e.Message, e.That)
+		case e.Error != "":
+			fmt.Fprintf(out, "FAILED  %s  (%s: %s)\n", e.Message, e.That, e.Error)
+		default:
+			fmt.Fprintf(out, "FAILED  %s  (%s)\n", e.Message, e.That)
+		}
+	}
+	if r.Interrupted {
+		fmt.Fprintln(out, "FAILED  the run was interrupted; these are the figures so far")
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// String is four columns of a table.
+func (s Seconds) String() string {
+	return fmt.Sprintf("%.2f\t%.2f\t%.2f\t%.2f", s.P50, s.P90, s.P99, s.Max)
+}
+
+func reasons(w io.Writer, what string, list []Reason) {
+	const most = 10
+	for i, r := range list {
+		if i == most {
+			fmt.Fprintf(w, "%s: %d more reasons; report.json has all\n", what, len(list)-most)
+			return
+		}
+		fmt.Fprintf(w, "%s: %d × %s\n", what, r.Count, r.Text)
+	}
+}
