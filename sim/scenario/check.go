@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func (s *Scenario) setDefaults() {
+	for i := range s.Nodes {
+		g := &s.Nodes[i]
+		g.Name, g.Count, g.Pods = cmp.Or(g.Name, "node"), cmp.Or(g.Count, 1), cmp.Or(g.Pods, 1000)
+		g.Memory = cmp.Or(g.Memory, 256<<30)
+		if g.CPU.IsZero() {
+			g.CPU.Quantity = *resource.NewQuantity(64, resource.DecimalSI)
+		}
+	}
+	s.Until.Quiet = cmp.Or(s.Until.Quiet, Duration(5*time.Second))
+	s.Until.Timeout = cmp.Or(s.Until.Timeout, Duration(5*time.Minute))
+}
+
+// names are those of the group's nodes.
+func (g *NodeGroup) names() []string {
+	var all []string
+	for i := range g.Count {
+		all = append(all, fmt.Sprintf("%s-%d", g.Name, i))
+	}
+	return all
+}
+
+// checker collects what is wrong with a scenario that could be read.
+type checker struct {
+	file     *ast.File
+	problems []error
+}
+
+// add is a problem at a path. What is not in the file, because it is missing, is a
+// problem of what it should be in.
+func (c *checker) add(path, format string, args ...any) {
+	place := ast.Node(c.file.Docs[0].Body)
+	if p, err := yaml.PathString("$." + path); err == nil {
+		if node, err := p.FilterFile(c.file); err == nil {
+			place = node
+		}
+	}
+	c.problems = append(c.problems, at(place, "%s: %w", path, fmt.Errorf(format, args...)))
+}
+
+// label is what a part of a name of Kubernetes may be.
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$`)
+
+func (c *checker) check(s *Scenario, compiles func(string) error) {
+	if s.Storage.Classes == nil {
+		c.add("storage", "is missing: pools and device classes, as podlv node reads them")
+		return
+	}
+	if len(s.Nodes) == 0 {
+		c.add("nodes", "at least one is needed")
+	}
+	nodes := map[string]bool{}
+	for i := range s.Nodes {
+		c.nodes(fmt.Sprintf("nodes[%d]", i), &s.Nodes[i], s, nodes)
+	}
+	if len(s.Workloads) == 0 {
+		c.add("workloads", "at least one is needed")
+	}
+	names := map[string]bool{}
+	for i := range s.Workloads {
+		c.workload(fmt.Sprintf("workloads[%d]", i), &s.Workloads[i], s, names)
+	}
+	if len(s.Expectations) == 0 {
+		c.add("expectations", "at least one is needed, such as {that: metrics.podsRunning == metrics.pods, message: every pod runs}")
+	}
+	for i, e := range s.Expectations {
+		path := fmt.Sprintf("expectations[%d]", i)
+		switch err := compiles(e.That); {
+		case e.That == "":
+			c.add(path, "that is missing: CEL that is true when it holds, such as metrics.wrongNodeBinds == 0")
+		case err != nil:
+			c.add(path+".that", "%w", err)
+		}
+		if e.Message == "" {
+			c.add(path, "message is missing: what it means, for whoever reads the report")
+		}
+	}
+}
+
+func (c *checker) nodes(path string, g *NodeGroup, s *Scenario, seen map[string]bool) {
+	if !label.MatchString(g.Name) {
+		c.add(path+".name", "%q: must be up to 42 of a-z 0-9 and hyphens inside", g.Name)
+	}
+	if g.Count < 1 || g.Count > 5000 {
+		c.add(path+".count", "%d: must be from 1 to 5000", g.Count)
+		return
+	}
+	if g.Pods < 1 {
+		c.add(path+".pods", "%d: must be at least 1", g.Pods)
+	}
+	for _, name := range g.names() {
+		if seen[name] {
+			c.add(path+".name", "%q: there is a node %s already", g.Name, name)
+			break
+		}
+		seen[name] = true
+	}
+	var groups []string
+	thin := map[string]bool{}
+	for i, v := range g.VolumeGroups {
+		at := fmt.Sprintf("%s.volumeGroups[%d]", path, i)
+		if slices.Contains(groups, v.Name) {
+			c.add(at+".name", "%q: there is a VG of that name already", v.Name)
+		}
+		groups = append(groups, v.Name)
+		if (v.Size == 0) == (len(v.Disks) == 0) {
+			c.add(at, "must have either a size or disks")
+		}
+		for j, p := range v.ThinPools {
+			if p.Size == 0 {
+				c.add(fmt.Sprintf("%s.thinPools[%d]", at, j), "size is missing")
+			}
+			thin[v.Name+"/"+p.Name] = true
+		}
+	}
+	for _, pool := range s.Storage.Pools() {
+		if !slices.Contains(groups, pool.VolumeGroup) {
+			c.add(path, "volumeGroups: pool %s is on VG %q, which these nodes do not have", pool.Name, pool.VolumeGroup)
+		} else if pool.ThinPool != "" && !thin[pool.VolumeGroup+"/"+pool.ThinPool] {
+			c.add(path, "volumeGroups: pool %s is thin pool %s of VG %s, which these nodes do not have", pool.Name, pool.ThinPool, pool.VolumeGroup)
+		}
+	}
+}
+
+func (c *checker) workload(path string, w *Workload, s *Scenario, seen map[string]bool) {
+	if !label.MatchString(w.Name) {
+		c.add(path+".name", "%q: must be up to 42 of a-z 0-9 and hyphens inside", w.Name)
+	}
+	if seen[w.Name] {
+		c.add(path+".name", "%q: there is a workload of that name already", w.Name)
+	}
+	seen[w.Name] = true
+	if w.Pods < 1 || w.Pods > 1_000_000 {
+		c.add(path+".pods", "%d: must be from 1 to 1000000", w.Pods)
+	}
+	for i, v := range w.Volumes {
+		at := fmt.Sprintf("%s.volumes[%d]", path, i)
+		switch v.Kind {
+		case Inline, Ephemeral, Claim:
+		default:
+			c.add(at+".kind", "%q: must be %s, %s or %s", v.Kind, Inline, Ephemeral, Claim)
+		}
+		if v.Size.Min == 0 {
+			c.add(at, "size is missing")
+		}
+		if v.Block && v.Kind == Inline {
+			c.add(at+".block", "Kubernetes has no raw block inline volumes")
+		}
+		if v.Kind != Inline && v.FSType != "" {
+			c.add(at+".fsType", "%q: only an inline volume names its filesystem; of a claim the device class does", v.FSType)
+		}
+		if _, err := s.Storage.Named(v.Class); err != nil {
+			c.add(at+".class", "%w", err)
+		}
+	}
+}

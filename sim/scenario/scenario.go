@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scenario reads what the simulator is to simulate: a YAML file of nodes, of
+// workloads that arrive, and of what is expected of them.
+//
+// There are only the Scenario and its parts, which Parse reads and checks. It is
+// strict: an unknown key, a size without a unit, an expectation that does not compile
+// are errors, each with its line and column.
+package scenario
+
+import (
+	"github.com/podlv/podlv/driver"
+)
+
+// Scenario is what is simulated.
+type Scenario struct {
+	// Name is the file's, without its ending.
+	Name string `yaml:"-"`
+	// Description is a sentence for podlv-sim list.
+	Description string `yaml:"description"`
+	// Seed is what sizes are drawn with; the same seed draws the same.
+	Seed int64 `yaml:"seed"`
+	// Storage is the configuration of every agent, as podlv node reads it. There is a
+	// StorageClass for each device class, of the same name.
+	Storage Storage `yaml:"storage"`
+	// Nodes are the cluster's, at least one.
+	Nodes []NodeGroup `yaml:"nodes"`
+	// Workloads are started at once, beside each other.
+	Workloads []Workload `yaml:"workloads"`
+	// Until says when it is over.
+	Until Until `yaml:"until"`
+	// Expectations decide whether it went well.
+	Expectations []Expectation `yaml:"expectations"`
+}
+
+// Storage is a file of pools and device classes.
+type Storage struct{ *driver.Classes }
+
+// NodeGroup is nodes that are the same but for their names.
+type NodeGroup struct {
+	// Name is what their names begin with: NAME-0, NAME-1, … Default: node.
+	Name string `yaml:"name"`
+	// Count is how many there are. Default: 1.
+	Count int `yaml:"count"`
+	// Labels are those of the Nodes.
+	Labels map[string]string `yaml:"labels"`
+	// CPU, Memory and Pods are what a node has for pods. Default: 64, 256Gi, 1000, so
+	// that storage is what is scarce.
+	CPU    Quantity `yaml:"cpu"`
+	Memory Size     `yaml:"memory"`
+	Pods   int      `yaml:"pods"`
+	// VolumeGroups are the VGs of each node.
+	VolumeGroups []VolumeGroup `yaml:"volumeGroups"`
+}
+
+// VolumeGroup is a VG on disks of its own.
+type VolumeGroup struct {
+	Name string `yaml:"name"`
+	// Size is what it has for volumes, in bytes; on one disk, which is larger by what
+	// LVM takes for itself. Or
+	Size Size `yaml:"size"`
+	// Disks are its disks, whole, in bytes.
+	Disks []Size `yaml:"disks"`
+	// ThinPools are made in it at first.
+	ThinPools []ThinPool `yaml:"thinPools"`
+}
+
+// ThinPool is a thin pool.
+type ThinPool struct {
+	Name string `yaml:"name"`
+	Size Size   `yaml:"size"`
+}
+
+// Workload is pods that are alike.
+type Workload struct {
+	// Name is what the names of its pods begin with: NAME-0, NAME-1, …
+	Name string `yaml:"name"`
+	// Pods is how many there are.
+	Pods int `yaml:"pods"`
+	// Arrival is how many are made in a second. Default: as fast as the API server
+	// takes them.
+	Arrival Rate `yaml:"arrival"`
+	// Lifetime is how long the containers of each run. Such a pod, and its claims, are
+	// removed when it has ended. Default: to the end of the run.
+	Lifetime Duration `yaml:"lifetime"`
+	// NodeSelector is the pods' own.
+	NodeSelector map[string]string `yaml:"nodeSelector"`
+	// Volumes are those of each pod.
+	Volumes []Volume `yaml:"volumes"`
+}
+
+// Kind is how a pod comes by a volume.
+type Kind string
+
+// The kinds of volumes.
+const (
+	Inline    Kind = "inline"    // csi: in the pod's spec
+	Ephemeral Kind = "ephemeral" // ephemeral: a claim that comes and goes with the pod
+	Claim     Kind = "claim"     // persistentVolumeClaim: a claim made before the pod
+)
+
+// Volume is a volume of a pod.
+type Volume struct {
+	Kind Kind `yaml:"kind"`
+	// Size is fixed, or drawn for each pod.
+	Size Sizes `yaml:"size"`
+	// Class is the device class. Default: the default one.
+	Class string `yaml:"class"`
+	// FSType is the filesystem of an inline volume. Default: the class's.
+	FSType string `yaml:"fsType"`
+	// Block: a raw block device. Not for inline volumes.
+	Block bool `yaml:"block"`
+}
+
+// Until says when a run is over: when every pod runs, or has ended if it has a
+// lifetime, or was refused, or
+type Until struct {
+	// Quiet: nothing has happened to any pod for so long. Default: 5s.
+	Quiet Duration `yaml:"quiet"`
+	// Timeout: so long after the first pod was made. Default: 5m.
+	Timeout Duration `yaml:"timeout"`
+}
+
+// Expectation is what must hold at the end.
+type Expectation struct {
+	// That is CEL, true when it holds. It sees the report's metrics: see package report.
+	That string `yaml:"that"`
+	// Message says what it means, for a person.
+	Message string `yaml:"message"`
+}
+
+// Each calls f for every node of the cluster, in order, with its name.
+func (s *Scenario) Each(f func(name string, g *NodeGroup)) {
+	for i := range s.Nodes {
+		g := &s.Nodes[i]
+		for _, name := range g.names() {
+			f(name, g)
+		}
+	}
+}
