@@ -41,15 +41,15 @@ func (k *Kubelet) capabilities(ctx context.Context, pod types.UID) (map[csi.Node
 	return all, err
 }
 
-func (k *Kubelet) nodeStage(ctx context.Context, v *volume) error {
-	has, err := k.capabilities(ctx, "")
+func (k *Kubelet) nodeStage(ctx context.Context, pod *corev1.Pod, v *volume) error {
+	has, err := k.capabilities(ctx, pod.UID)
 	if err != nil {
 		return err
 	}
 	if !has[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
 		return nil
 	}
-	return k.call(ctx, "NodeStageVolume", "", v.handle, func(ctx context.Context) error {
+	return k.call(ctx, "NodeStageVolume", pod.UID, v.handle, func(ctx context.Context) error {
 		_, err := k.agent.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 			VolumeId: v.handle, StagingTargetPath: v.stagingPath(), VolumeCapability: v.capability(has),
 			VolumeContext: v.pv.Spec.CSI.VolumeAttributes,

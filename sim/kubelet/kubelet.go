@@ -69,7 +69,7 @@ const (
 // Call is a CSI call that was answered.
 type Call struct {
 	Node   string
-	Pod    types.UID // empty for calls that are not for one pod
+	Pod    types.UID // for which it was made; empty for unstage, which is for none
 	Method string    // as "NodePublishVolume"
 	Volume string    // its handle
 	Code   string    // "OK", or the name of another gRPC code

@@ -82,7 +82,7 @@ func (k *Kubelet) setUp(ctx context.Context, pod *corev1.Pod, v *volume) error {
 	v.device.op.Lock()
 	defer v.device.op.Unlock()
 	if v.device.staged != present {
-		if err := k.stage(ctx, v); err != nil {
+		if err := k.stage(ctx, pod, v); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (k *Kubelet) setUp(ctx context.Context, pod *corev1.Pod, v *volume) error {
 }
 
 // stage stages a persistent volume on the node.
-func (k *Kubelet) stage(ctx context.Context, v *volume) error {
+func (k *Kubelet) stage(ctx context.Context, pod *corev1.Pod, v *volume) error {
 	staging := v.stagingPath()
 	if err := k.Host.MkdirAll(staging); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (k *Kubelet) stage(ctx context.Context, v *volume) error {
 			return err
 		}
 	}
-	err := k.nodeStage(ctx, v)
+	err := k.nodeStage(ctx, pod, v)
 	switch {
 	case err == nil:
 		v.device.staged = present

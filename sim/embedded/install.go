@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/driver/admission"
+)
+
+// install makes what an administrator installs: the CSIDriver, a StorageClass for each
+// device class, of the same name, and the admission policies.
+func (c *Cluster) install(ctx context.Context) error {
+	_, err := c.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	_, err = c.Client.StorageV1().CSIDrivers().Create(ctx, &storagev1.CSIDriver{
+		ObjectMeta: metav1.ObjectMeta{Name: driver.Name},
+		Spec: storagev1.CSIDriverSpec{
+			AttachRequired: ptr.To(false), PodInfoOnMount: ptr.To(true), StorageCapacity: ptr.To(true),
+			FSGroupPolicy:        ptr.To(storagev1.FileFSGroupPolicy),
+			VolumeLifecycleModes: []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	classes := c.config.Scenario.Storage.Classes
+	names := map[string]string{}
+	for _, class := range classes.All() {
+		names[class.Name] = class.Name
+		_, err := c.Client.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
+			ObjectMeta: metav1.ObjectMeta{Name: class.Name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": class.Name},
+			VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
+			AllowVolumeExpansion: ptr.To(true),
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("StorageClass %s: %w", class.Name, err)
+		}
+	}
+	policies, err := admission.Objects(admission.Config{Classes: classes, StorageClasses: names, AgentNamespace: Namespace, AgentAccount: "podlv"})
+	if err != nil {
+		return err
+	}
+	for _, o := range policies {
+		plural := strings.ToLower(o.GetObjectKind().GroupVersionKind().Kind) + "s"
+		plural = strings.Replace(plural, "policys", "policies", 1)
+		if err := c.Client.AdmissionregistrationV1().RESTClient().Post().Resource(plural).Body(o).Do(ctx).Error(); err != nil {
+			return fmt.Errorf("admission policies: %w", err)
+		}
+	}
+	return nil
+}
+
+// admitted waits until every policy holds: an API server takes one up a second or so
+// after it was made, and lets pods pass until then.
+func (c *Cluster) admitted(ctx context.Context) error {
+	for _, class := range c.config.Scenario.Storage.All() {
+		if !class.Pool.Counted() {
+			continue
+		}
+		err := eventually(ctx, "wait for the admission policy of device class "+class.Name, func() error {
+			made, err := c.probe(ctx, class.Name, "1Mi")
+			if err != nil {
+				return err
+			}
+			if q := made.Spec.Containers[0].Resources.Requests[corev1.ResourceName(class.Pool.Resource())]; q.IsZero() {
+				return fmt.Errorf("a pod does not ask for %s", class.Pool.Resource())
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return eventually(ctx, "wait for the admission policy of inline volumes", func() error {
+		if _, err := c.probe(ctx, "", "lots"); err == nil || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+			return fmt.Errorf("a pod with a wrong size is not refused (%v)", err)
+		}
+		return nil
+	})
+}
+
+// probe is what the API server would make of a pod with an inline volume.
+func (c *Cluster) probe(ctx context.Context, class, size string) (*corev1.Pod, error) {
+	attributes := map[string]string{"size": size}
+	if class != "" {
+		attributes["class"] = class
+	}
+	return c.Client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "podlv-sim-probe"},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "c", Image: "none"}},
+			Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+				CSI: &corev1.CSIVolumeSource{Driver: driver.Name, VolumeAttributes: attributes},
+			}}},
+		},
+	}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+}
+
+// Capacities are the CSIStorageCapacity objects as they are now.
+func (c *Cluster) Capacities(ctx context.Context) ([]*storagev1.CSIStorageCapacity, error) {
+	list, err := c.Client.StorageV1().CSIStorageCapacities(Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*storagev1.CSIStorageCapacity, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return all, nil
+}
+
+// published waits until every node has its topology label, its resources and its
+// capacity objects.
+func (c *Cluster) published(ctx context.Context) error {
+	classes := c.config.Scenario.Storage.Classes
+	return eventually(ctx, "wait until every node has said what it has", func() error {
+		nodes, err := c.Router.Factory().Core().V1().Nodes().Lister().List(labels.Everything())
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for _, n := range nodes {
+			has := n.Labels[driver.TopologyKey] != ""
+			for _, p := range classes.Pools() {
+				_, told := n.Status.Allocatable[corev1.ResourceName(p.Resource())]
+				has = has && (told || !p.Counted())
+			}
+			if has {
+				ready++
+			}
+		}
+		if ready < len(c.Nodes) {
+			return fmt.Errorf("%d of %d nodes have", ready, len(c.Nodes))
+		}
+		all, err := c.Capacities(ctx)
+		if err != nil {
+			return err
+		}
+		if want := len(c.Nodes) * len(classes.All()); len(all) < want {
+			return errors.New("capacity objects are missing")
+		}
+		return nil
+	})
+}

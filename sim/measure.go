@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/podlv/podlv/sim/embedded"
+	"github.com/podlv/podlv/sim/report"
+)
+
+// measure puts the figures of this moment into the report.
+func (r *run) measure() {
+	m := &r.report.Metrics
+	m.Nodes = len(r.cluster.Nodes)
+	r.judge.Look()
+	m.PeakUtilisation = r.judge.Peak()
+	for _, n := range r.cluster.Nodes {
+		m.ProvisionFailures += failedRPCs(n, "/csi.v1.Controller/CreateVolume")
+	}
+	r.report.Failures = r.tracker.failures()
+	pods, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().Pods(namespace).List(labels.Everything()) // never fails
+	r.report.Waiting = r.tracker.waiting(pods)
+	r.tracker.figures(m)
+	r.report.Workloads = nil
+	for _, w := range r.Scenario.Workloads {
+		r.report.Workloads = append(r.report.Workloads, r.tracker.workload(w.Name))
+	}
+}
+
+// failedRPCs is how many calls of a method an agent did not answer with OK, but for
+// those that it said are going on.
+func failedRPCs(n *embedded.Node, method string) (failed int) {
+	families, err := n.Metrics.Gather()
+	if err != nil {
+		return 0 // of collectors that are the agent's own, and fail for disks only
+	}
+	for _, f := range families {
+		if f.GetName() != "podlv_rpc_duration_seconds" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := map[string]string{}
+			for _, l := range m.GetLabel() {
+				has[l.GetName()] = l.GetValue()
+			}
+			if has["method"] == method && has["code"] != "OK" && has["code"] != "Aborted" {
+				failed += int(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return failed
+}
+
+// figures are those of all pods.
+func (t *tracker) figures(m *report.Metrics) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var bound, running []time.Duration
+	var first, last time.Time
+	clean := 0
+	for _, p := range t.pods {
+		if first.IsZero() || p.made.Before(first) {
+			first = p.made
+		}
+		if !p.bound.IsZero() {
+			bound = append(bound, p.bound.Sub(p.made))
+		}
+		switch {
+		case !p.running.IsZero():
+			m.PodsRunning++
+			running = append(running, p.running.Sub(p.made))
+			if p.running.After(last) {
+				last = p.running
+			}
+			if !p.failed {
+				clean++
+			}
+			if p.lives && !p.ended.IsZero() {
+				m.PodsSucceeded++
+			}
+		case !p.refused.IsZero():
+			m.PodsRefused++
+		default:
+			m.PodsWaiting++
+			if p.bound.IsZero() {
+				m.PodsUnbound++
+			}
+		}
+	}
+	m.PodsWaiting += m.Pods - len(t.pods) // not made, for the run was ended before
+	m.PodsUnbound += m.Pods - len(t.pods)
+	if m.PodsRunning > 0 {
+		m.FirstTryRate = float64(clean) / float64(m.PodsRunning)
+		m.PodsPerSecond = float64(m.PodsRunning) / max(last.Sub(first).Seconds(), 0.001)
+	}
+	m.ToBound, m.ToRunning = report.Distribution(bound), report.Distribution(running)
+	m.WrongNodeBinds, m.Reschedules = len(t.wrong), t.given
+	m.StageFailures, m.PublishFailures, m.ExpandFailures = t.calls["NodeStageVolume"], t.calls["NodePublishVolume"], t.calls["NodeExpandVolume"]
+	m.UnpublishFailures = t.calls["NodeUnpublishVolume"] + t.calls["NodeUnstageVolume"]
+	m.FirstRefusalUtilisation = t.refusal
+}
+
+// workload is the figures of one workload's pods.
+func (t *tracker) workload(name string) report.Workload {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := report.Workload{Name: name}
+	var running []time.Duration
+	for _, p := range t.pods {
+		if p.workload != name {
+			continue
+		}
+		w.Pods++
+		switch {
+		case !p.running.IsZero():
+			w.Running++
+			running = append(running, p.running.Sub(p.made))
+		case !p.refused.IsZero():
+			w.Refused++
+		default:
+			w.Waiting++
+		}
+	}
+	w.ToRunning = report.Distribution(running)
+	return w
+}
+
+// waiting is why pods wait, as the scheduler says it, or what they wait for.
+func (t *tracker) waiting(pods []*corev1.Pod) []report.Reason {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	reasons := map[string]*report.Reason{}
+	for _, pod := range pods {
+		p := t.pods[pod.Name]
+		if p == nil || !p.running.IsZero() || pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		why := unschedulable(pod)
+		switch {
+		case pod.Status.Phase == corev1.PodFailed:
+			why = "refused by kubelet: " + pod.Status.Reason
+		case pod.Spec.NodeName != "":
+			why = "bound to node " + pod.Spec.NodeName + ", and its volumes are not mounted"
+		case why == "":
+			why = "the scheduler has not looked at it, or is binding it"
+		}
+		if reasons[why] == nil {
+			reasons[why] = &report.Reason{Text: why}
+		}
+		reasons[why].Count++
+	}
+	return sorted(reasons)
+}
+
+func (t *tracker) claimsOf(pod string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.pods[pod]; p != nil {
+		return slices.Clone(p.claims)
+	}
+	return nil
+}
+
+// rest waits until what is published is what the disks have, and keeps what is not.
+func (r *run) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, restTime)
+	defer cancel()
+	for {
+		wrong := r.published(ctx)
+		if len(wrong) == 0 || ctx.Err() != nil {
+			r.report.Metrics.CapacityErrors += len(wrong)
+			r.tracker.keep(wrong)
+			return
+		}
+		select {
+		case <-time.After(settlePoll):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// published is what of all nodes' capacity and resources is not what the disks have.
+func (r *run) published(ctx context.Context) (wrong []string) {
+	capacities, err := r.cluster.Capacities(ctx)
+	if err != nil {
+		return []string{fmt.Sprintf("the capacity objects cannot be read: %v", err)}
+	}
+	nodes, _ := r.cluster.Router.Factory().Core().V1().Nodes().Lister().List(labels.Everything()) // never fails
+	for _, n := range nodes {
+		wrong = append(wrong, r.judge.Published(n, capacities)...)
+	}
+	return wrong
+}
+
+func (t *tracker) keep(problems []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wrongCapacity = append(t.wrongCapacity, problems...)
+}
+
+// teardown removes all pods and claims and waits until the disks are as empty as they
+// were.
+func (r *run) teardown(ctx context.Context) error {
+	r.Progress("removing all pods and claims")
+	limited, cancel := context.WithTimeout(ctx, teardownTime)
+	defer cancel()
+	core := r.cluster.Client.CoreV1()
+	if err := core.Pods(namespace).DeleteCollection(limited, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("remove the pods: %w", err)
+	}
+	if err := core.PersistentVolumeClaims(namespace).DeleteCollection(limited, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("remove the claims: %w", err)
+	}
+	listers := r.cluster.Router.Factory().Core().V1()
+	for {
+		pods, _ := listers.Pods().Lister().List(labels.Everything()) // from memory: they never fail
+		claims, _ := listers.PersistentVolumeClaims().Lister().List(labels.Everything())
+		volumes, _ := listers.PersistentVolumes().Lister().List(labels.Everything())
+		left := len(pods) + len(claims) + len(volumes)
+		orphans := r.judge.Orphans()
+		if left == 0 && len(orphans) == 0 || limited.Err() != nil {
+			r.report.Metrics.Orphans = len(orphans)
+			if left > 0 {
+				r.tracker.keep([]string{fmt.Sprintf("after %s there are %d pods, %d claims and %d volumes that were to be removed", teardownTime, len(pods), len(claims), len(volumes))})
+			}
+			for _, o := range orphans {
+				r.tracker.keep([]string{"left on the disks: " + o})
+			}
+			break
+		}
+		select {
+		case <-time.After(settlePoll):
+		case <-limited.Done():
+		case <-r.cluster.Failed():
+			return fmt.Errorf("a part of the cluster failed: %w", r.cluster.Err())
+		}
+	}
+	r.rest(ctx)
+	unpublish := r.report.Metrics.UnpublishFailures
+	t := r.tracker
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.report.Metrics.UnpublishFailures = max(unpublish, t.calls["NodeUnpublishVolume"]+t.calls["NodeUnstageVolume"])
+	return nil
+}
+
+// peakMemory is the most that a process has had resident, bytes; 0 where that cannot be
+// known. pid is a number or "self".
+func peakMemory(pid string) int64 {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, ok := strings.Cut(string(status), "VmHWM:")
+	if !ok {
+		return 0
+	}
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
+}
+
+func ignoreNotFound(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

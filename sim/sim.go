@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sim runs a scenario: a real control plane, with the unmodified scheduler, over
+// fake nodes with real agents, and pods that arrive as the scenario says. What comes of
+// it is a report.
+//
+// There is only Run, with its Config. The parts are packages of their own: scenario
+// (what is to be simulated), embedded (the cluster), kubelet (a fake), router (who
+// is told of what), oracle (the judge) and report.
+package sim
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/podlv/podlv/sim/embedded"
+	"github.com/podlv/podlv/sim/oracle"
+	"github.com/podlv/podlv/sim/report"
+	"github.com/podlv/podlv/sim/scenario"
+)
+
+// Config is what a run is given.
+type Config struct {
+	Scenario *scenario.Scenario
+	// ControlPlane is the path of the control plane's program: kube.Find looks for it.
+	ControlPlane string
+	// Dir is a folder for state and logs, which must exist, be empty and have a short
+	// path: see embedded.Config. It is not removed.
+	Dir string
+	// Progress is told what is done now, for a person. It may be called from many
+	// goroutines.
+	Progress func(format string, args ...any)
+	// Counts, when set, is told four times a second how far the pods are.
+	Counts func(Counts)
+	// Keep, when set, is called when all has come to rest and before anything is removed,
+	// with the report so far and the path of an administrator's kubeconfig. The run goes
+	// on when it returns.
+	Keep func(ctx context.Context, so *report.Report, kubeconfig string)
+}
+
+// Counts is how far the pods of a run are.
+type Counts struct{ Pods, Made, Bound, Running, Done int }
+
+// The times that parts of a run may take.
+const (
+	watchPeriod  = 100 * time.Millisecond // between two looks of the oracle
+	countsPeriod = 250 * time.Millisecond
+	restTime     = 10 * time.Second // until what is published is what the disks have
+	teardownTime = 2 * time.Minute
+)
+
+// Parse reads a scenario, as scenario.Parse, with the expectations of package report.
+func Parse(name string, data []byte, settings ...scenario.Setting) (*scenario.Scenario, error) {
+	return scenario.Parse(name, data, report.Compile, settings...)
+}
+
+// Run runs a scenario to its end and returns its report. When ctx ends before, the
+// report is of what there was by then, and says so. An error is of the simulator: the
+// cluster could not be started, or a part of it failed; there is a report even so, as
+// soon as there were pods.
+func Run(ctx context.Context, c Config) (*report.Report, error) {
+	hosts, err := embedded.Hosts(c.Scenario)
+	if err != nil {
+		return nil, err
+	}
+	logFile, err := os.Create(filepath.Join(c.Dir, "agents.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer logFile.Close()
+	r := &run{
+		Config: c, tracker: newTracker(), judge: oracle.New(c.Scenario.Storage.Classes, hosts),
+		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
+	}
+	r.tracker.judge = r.judge
+	start := time.Now()
+	r.cluster, err = embedded.Start(ctx, embedded.Config{
+		Program: c.ControlPlane, Dir: c.Dir, Scenario: c.Scenario, Observer: r.tracker,
+		Log: slog.New(slog.NewTextHandler(logFile, nil)), Progress: c.Progress,
+	}, hosts)
+	if err != nil {
+		return nil, fmt.Errorf("start the cluster: %w", err)
+	}
+	r.report.Phases = append(r.report.Phases, report.Phase{Name: "control plane", Seconds: r.cluster.ControlPlaneTime.Seconds()})
+	r.report.Add("nodes", start.Add(r.cluster.ControlPlaneTime))
+	err = r.simulate(ctx)
+	r.report.Memory = report.Memory{Simulator: peakMemory("self"), ControlPlane: peakMemory(fmt.Sprint(r.cluster.PID()))}
+	begin := time.Now()
+	if stopped := r.cluster.Stop(); err == nil && stopped != nil {
+		err = fmt.Errorf("stop the cluster: %w", stopped)
+	}
+	r.report.Add("stop", begin)
+	return r.report, err
+}
+
+// run is one.
+type run struct {
+	Config
+	cluster *embedded.Cluster
+	tracker *tracker
+	judge   *oracle.Oracle
+	report  *report.Report
+}
+
+// simulate makes the pods, lets them come to rest, judges, and removes them.
+func (r *run) simulate(ctx context.Context) error {
+	ctx, done := context.WithCancelCause(ctx)
+	defer done(nil)
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		r.judge.Watch(watching, watchPeriod)
+	}()
+	defer func() { stopWatching(); <-watched }()
+	go func() { // a part of the cluster that fails ends the run
+		select {
+		case <-r.cluster.Failed():
+			done(r.cluster.Err())
+		case <-watching.Done():
+		}
+	}()
+	if err := r.tracker.watch(r.cluster.Router.Factory()); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err := r.load(ctx)
+	r.report.Add("pods", begin)
+	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
+	if err == nil && !interrupted {
+		begin = time.Now()
+		r.rest(ctx)
+		r.report.Add("rest", begin)
+	}
+	r.measure()
+	r.report.Metrics.Orphans = -1
+	switch {
+	case r.cluster.Err() != nil:
+		err = fmt.Errorf("a part of the cluster failed: %w", r.cluster.Err())
+	case interrupted:
+		r.report.Interrupted, err = true, nil
+	case err == nil:
+		if r.Keep != nil {
+			r.judgeExpectations()
+			r.Keep(ctx, r.report, r.cluster.Kubeconfig)
+		}
+		begin = time.Now()
+		err = r.teardown(context.WithoutCancel(ctx))
+		r.report.Add("removal", begin)
+	}
+	r.judgeExpectations()
+	return err
+}
+
+func (r *run) judgeExpectations() {
+	r.report.Problems = append(r.judge.Problems(), r.tracker.problems()...)
+	r.report.Metrics.OverAllocations = len(r.judge.Problems())
+	r.report.Expectations = nil
+	for _, e := range r.Scenario.Expectations {
+		r.report.Expectations = append(r.report.Expectations, r.report.Metrics.Evaluate(e.That, e.Message))
+	}
+}

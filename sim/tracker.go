@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/podlv/podlv/sim/kubelet"
+	"github.com/podlv/podlv/sim/oracle"
+	"github.com/podlv/podlv/sim/report"
+)
+
+// annSelectedNode is the node that the scheduler has chosen for a claim.
+const annSelectedNode = "volume.kubernetes.io/selected-node"
+
+// podRecord is what is known of a pod. Times are zero for what has not happened.
+type podRecord struct {
+	workload                      string
+	lives                         bool // it ends by itself
+	made, bound, running, refused time.Time
+	ended, gone                   time.Time
+	failed                        bool // a call of it failed, or a claim of it was given back
+	claims                        []string
+}
+
+// done says whether nothing more is to become of the pod.
+func (p *podRecord) done() bool {
+	switch {
+	case !p.refused.IsZero():
+		return true
+	case p.lives:
+		return !p.ended.IsZero()
+	}
+	return !p.running.IsZero()
+}
+
+// tracker keeps what happens to the pods, and counts failures.
+type tracker struct {
+	judge *oracle.Oracle
+
+	mu            sync.Mutex
+	pods          map[string]*podRecord // by name; all are in one namespace
+	byUID         map[types.UID]*podRecord
+	ofClaim       map[string]*podRecord // by the claim's name
+	progress      time.Time             // when something last happened to a pod
+	ended         chan string           // names of pods that have ended by themselves
+	calls         map[string]int        // failed calls, by method
+	reasons       map[string]*report.Reason
+	wrong         []string // binds
+	wrongCapacity []string // what was published, and what was left
+	given         int      // claims given back
+	refusal       float64  // utilisation when the scheduler first found no node, -1: it did not
+}
+
+var _ kubelet.Observer = &tracker{}
+
+func newTracker() *tracker {
+	return &tracker{pods: map[string]*podRecord{}, byUID: map[types.UID]*podRecord{}, ofClaim: map[string]*podRecord{}, calls: map[string]int{}, reasons: map[string]*report.Reason{}, refusal: -1}
+}
+
+// watch makes the tracker see claims that are given back and pods that find no node.
+func (t *tracker) watch(factory informers.SharedInformerFactory) error {
+	core := factory.Core().V1()
+	_, err := core.PersistentVolumeClaims().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: t.claimChanged})
+	if err != nil {
+		return err
+	}
+	_, err = core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(_, o any) { t.podChanged(o) }})
+	return err
+}
+
+func (t *tracker) claimChanged(before, after any) {
+	b, ok1 := before.(*corev1.PersistentVolumeClaim)
+	a, ok2 := after.(*corev1.PersistentVolumeClaim)
+	if !ok1 || !ok2 || b.Annotations[annSelectedNode] == "" || a.Annotations[annSelectedNode] != "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.given++
+	t.progress = time.Now()
+	if p := t.ofClaim[a.Name]; p != nil {
+		p.failed = true
+	}
+}
+
+func (t *tracker) podChanged(object any) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok || !isFull(unschedulable(pod)) {
+		return
+	}
+	full := t.judge.Utilisation()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refusal < 0 {
+		t.refusal = full
+	}
+}
+
+// unschedulable is what the scheduler says of a pod that it has found no node for.
+func unschedulable(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+// isFull says whether storage is what the scheduler misses.
+func isFull(message string) bool {
+	return strings.Contains(message, "Insufficient podlv.dev/") || strings.Contains(message, "did not have enough free storage")
+}
+
+// making takes up that a pod is about to be made.
+func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, lives bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := &podRecord{workload: workload, made: time.Now(), lives: lives, claims: claims}
+	for _, v := range pod.Spec.Volumes {
+		if v.Ephemeral != nil {
+			t.ofClaim[pod.Name+"-"+v.Name] = p
+		}
+	}
+	for _, c := range claims {
+		t.ofClaim[c] = p
+	}
+	t.pods[pod.Name] = p
+	t.progress = time.Now()
+}
+
+// Pod implements kubelet.Observer.
+func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ string) {
+	wrong := ""
+	switch what { // before the lock: the oracle has its own
+	case kubelet.Bound:
+		wrong = t.judge.Bound(node, pod)
+	case kubelet.Ended, kubelet.Refused:
+		t.judge.Ended(node, pod.UID)
+	}
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if wrong != "" {
+		t.wrong = append(t.wrong, wrong)
+	}
+	p := t.pods[pod.Name]
+	if p == nil {
+		return
+	}
+	t.progress = now
+	switch what {
+	case kubelet.Bound:
+		p.bound, t.byUID[pod.UID] = now, p
+	case kubelet.Refused:
+		p.refused = now
+	case kubelet.Running:
+		p.running = now
+	case kubelet.Ended:
+		if p.ended = now; p.lives && t.ended != nil {
+			t.ended <- pod.Name // it has room for all
+		}
+	case kubelet.Gone:
+		p.gone = now
+	}
+}
+
+// Call implements kubelet.Observer.
+func (t *tracker) Call(c kubelet.Call) {
+	if c.Err == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls[c.Method]++
+	key := c.Method + " " + c.Code
+	if t.reasons[key] == nil {
+		t.reasons[key] = &report.Reason{Text: fmt.Sprintf("%s: %s; the first: node %s: %v", c.Method, c.Code, c.Node, c.Err)}
+	}
+	t.reasons[key].Count++
+	if p := t.byUID[c.Pod]; p != nil {
+		p.failed = true
+	}
+}
+
+// counts is how far the pods are, and since when nothing has happened to any.
+func (t *tracker) counts() (c Counts, since time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.pods {
+		c.Made++
+		if !p.bound.IsZero() {
+			c.Bound++
+		}
+		if !p.running.IsZero() {
+			c.Running++
+		}
+		if p.done() {
+			c.Done++
+		}
+	}
+	return c, t.progress
+}
+
+// problems are the binds that the oracle found wrong, and what was wrong at rest.
+func (t *tracker) problems() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Concat(t.wrong, t.wrongCapacity)
+}
+
+// failures are the calls that failed, the most frequent first.
+func (t *tracker) failures() []report.Reason {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return sorted(t.reasons)
+}
+
+func sorted(reasons map[string]*report.Reason) (all []report.Reason) {
+	for _, r := range reasons {
+		all = append(all, *r)
+	}
+	slices.SortFunc(all, func(a, b report.Reason) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Text, b.Text)) })
+	return all
+}
