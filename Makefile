@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-differential test-lvm \
-	controlplane test-control-plane demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -95,6 +95,10 @@ test-control-plane: controlplane ## a real scheduler and controllers: by themsel
 	cd sim/controlplane && $(GO) test -race -count=1 -shuffle=on ./supervise
 	$(GO) test -race -count=1 -shuffle=on -v -timeout=10m -tags=controlplane ./sim/kube
 	$(GO) test -race -count=1 -v -timeout=10m -tags=controlplane -run '^TestControlPlane' ./driver ./driver/admission ./driver/controller
+
+sim: controlplane ## run SCENARIO (first-steps) on a real control plane over fake nodes
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv-sim
+	bin/podlv-sim run $(or $(SCENARIO),first-steps)
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
