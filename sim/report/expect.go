@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/ext"
@@ -34,11 +35,11 @@ func compile(that string) (cel.Program, error) {
 	}
 	ast, issues := env.Compile(that)
 	if issues.Err() != nil {
-		var all []error
+		var all []string
 		for _, e := range issues.Errors() {
-			all = append(all, fmt.Errorf("character %d: %s", e.Location.Column()+1, e.Message))
+			all = append(all, fmt.Sprintf("character %d: %s", e.Location.Column()+1, e.Message))
 		}
-		return nil, errors.Join(all...)
+		return nil, errors.New(strings.Join(all, "; "))
 	}
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("is a %s; it must be true or false", ast.OutputType())

@@ -14,15 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-func (s *Scenario) setDefaults() {
-	for i := range s.Nodes {
-		g := &s.Nodes[i]
-		g.Name, g.Count, g.Pods = cmp.Or(g.Name, "node"), cmp.Or(g.Count, 1), cmp.Or(g.Pods, 1000)
-		g.Memory = cmp.Or(g.Memory, 256<<30)
-		if g.CPU.IsZero() {
-			g.CPU.Quantity = *resource.NewQuantity(64, resource.DecimalSI)
-		}
+// UnmarshalYAML sets the defaults of what is not written.
+func (g *NodeGroup) UnmarshalYAML(unmarshal func(any) error) error {
+	type plain NodeGroup // which has no such method
+	p := plain{Name: "node", Count: 1, Pods: 1000, Memory: 256 << 30, CPU: Quantity{*resource.NewQuantity(64, resource.DecimalSI)}}
+	if err := unmarshal(&p); err != nil {
+		return err
 	}
+	*g = NodeGroup(p)
+	return nil
+}
+
+func (s *Scenario) setDefaults() {
 	s.Until.Quiet = cmp.Or(s.Until.Quiet, Duration(5*time.Second))
 	s.Until.Timeout = cmp.Or(s.Until.Timeout, Duration(5*time.Minute))
 }

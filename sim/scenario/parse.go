@@ -66,8 +66,7 @@ func parse(data []byte, check func(string) error) (*Scenario, error) {
 
 // located is an error with the file's name before each problem.
 func located(name string, err error) error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is inside a problem is its own
 		var all []error
 		for _, e := range joined.Unwrap() {
 			all = append(all, located(name, e))
@@ -99,8 +98,7 @@ func withoutPlace(err error) error {
 	return err
 }
 
-// apply puts the value into the file. A key that is not there is added; what it is in
-// must be there.
+// apply puts the value into the file. Keys that are not there are added.
 func (s Setting) apply(data []byte) ([]byte, error) {
 	path, err := yaml.PathString("$." + s.Path)
 	if err != nil {
@@ -114,34 +112,45 @@ func (s Setting) apply(data []byte) ([]byte, error) {
 	if err != nil || len(value.Docs) != 1 || value.Docs[0].Body == nil {
 		return nil, errors.New("the value is not YAML")
 	}
-	if _, err := path.FilterFile(file); err == nil {
-		if err := path.ReplaceWithNode(file, value.Docs[0].Body); err != nil {
-			return nil, err
-		}
-		return []byte(file.String()), nil
+	if _, err := path.FilterFile(file); err != nil {
+		return s.add(file, value.Docs[0].Body)
 	}
-	parent, key := "$", s.Path
+	if err := path.ReplaceWithNode(file, value.Docs[0].Body); err != nil {
+		return nil, err
+	}
+	return []byte(file.String()), nil
+}
+
+// add puts a key that is not there into what it belongs into, which is added, too, if
+// need be.
+func (s Setting) add(file *ast.File, value ast.Node) ([]byte, error) {
+	parent, key := "", s.Path
 	if i := strings.LastIndexByte(s.Path, '.'); i >= 0 {
-		parent, key = "$."+s.Path[:i], s.Path[i+1:]
+		parent, key = s.Path[:i], s.Path[i+1:]
 	}
 	if strings.ContainsAny(key, "[]") {
-		return nil, errors.New("there is no such element")
+		return nil, fmt.Errorf("there is no %s", s.Path)
 	}
-	if path, err = yaml.PathString(parent); err != nil {
+	addition, err := yaml.Marshal(yaml.MapSlice{{Key: key, Value: value}})
+	if err != nil {
+		return nil, err
+	}
+	at := "$"
+	if parent != "" {
+		at += "." + parent
+	}
+	path, err := yaml.PathString(at)
+	if err != nil {
 		return nil, errors.New("the path must be like nodes[0].count")
 	}
 	node, err := path.FilterFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("there is no %s to put it into", strings.TrimPrefix(parent, "$."))
+		return Setting{parent, string(addition)}.apply([]byte(file.String()))
 	}
 	switch node.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
-		return nil, fmt.Errorf("%s has no keys", strings.TrimPrefix(parent, "$."))
-	}
-	addition, err := yaml.Marshal(yaml.MapSlice{{Key: key, Value: value.Docs[0].Body}})
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s has no keys", parent)
 	}
 	if err := path.MergeFromReader(file, strings.NewReader(string(addition))); err != nil {
 		return nil, err

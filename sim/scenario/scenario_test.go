@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/sim/report"
+	"github.com/podlv/podlv/sim/scenario"
+	"github.com/podlv/podlv/sim/scenarios"
+)
+
+const good = `description: a test
+storage:
+  pools: [{name: ssd, volumeGroup: vg0}]
+  classes: [{name: ssd, pool: ssd, default: true}]
+nodes:
+- count: 2
+  volumeGroups: [{name: vg0, size: 10Gi}]
+workloads:
+- name: a
+  pods: 3
+  arrival: 90/m
+  lifetime: 1m30s
+  volumes:
+  - {kind: inline, size: 1.5Gi}
+  - kind: claim
+    size: {min: 1Gi, max: 4Gi}
+expectations:
+- that: metrics.podsRunning == 3
+  message: all run
+`
+
+func parse(text string, settings ...string) (*scenario.Scenario, error) {
+	var set []scenario.Setting
+	for _, s := range settings {
+		one, err := scenario.ParseSetting(s)
+		if err != nil {
+			return nil, err
+		}
+		set = append(set, one)
+	}
+	return scenario.Parse("dir/x.yaml", []byte(text), report.Compile, set...)
+}
+
+func TestAScenarioIsReadWhole(t *testing.T) {
+	s, err := parse(good)
+	require.NoError(t, err)
+	require.Equal(t, "x", s.Name)
+	require.Equal(t, "vg0", s.Storage.Pools()[0].VolumeGroup)
+	var names []string
+	s.Each(func(name string, g *scenario.NodeGroup) {
+		names = append(names, name)
+		require.EqualValues(t, 10<<30, g.VolumeGroups[0].Size)
+		require.Equal(t, 1000, g.Pods, "a default")
+	})
+	require.Equal(t, []string{"node-0", "node-1"}, names)
+	w := s.Workloads[0]
+	require.InDelta(t, 1.5, float64(w.Arrival), 1e-9)
+	require.Equal(t, 90*time.Second, time.Duration(w.Lifetime))
+	require.Equal(t, scenario.Sizes{Min: 3 << 29, Max: 3 << 29}, w.Volumes[0].Size)
+	require.Equal(t, scenario.Sizes{Min: 1 << 30, Max: 4 << 30}, w.Volumes[1].Size)
+	require.Equal(t, 5*time.Second, time.Duration(s.Until.Quiet), "a default")
+}
+
+func TestSizesAreDrawnBetweenTheirBounds(t *testing.T) {
+	s := scenario.Sizes{Min: 1 << 30, Max: 4 << 30}
+	a, b := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(1, 2))
+	seen := map[int64]bool{}
+	for range 1000 {
+		n := s.Draw(a)
+		require.Equal(t, n, s.Draw(b), "the same seed draws the same")
+		require.GreaterOrEqual(t, n, int64(1<<30))
+		require.LessOrEqual(t, n, int64(4<<30))
+		require.Zero(t, n%(1<<20))
+		seen[n] = true
+	}
+	require.Greater(t, len(seen), 500)
+	require.EqualValues(t, 7, scenario.Sizes{Min: 7, Max: 7}.Draw(a))
+}
+
+// Each mistake is named with the file, the line and the column.
+func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
+	for name, row := range map[string]struct{ old, new, says string }{
+		"a typo in a key":                {"  pods: 3", "  podz: 3", `dir/x.yaml:10:3: unknown field "podz"`},
+		"a typo in an inner key":         {"{name: vg0, size: 10Gi}", "{name: vg0, sise: 10Gi}", `dir/x.yaml:7:30: unknown field "sise"`},
+		"a key twice":                    {"  pods: 3", "  pods: 3\n  pods: 4", `dir/x.yaml:11:3: mapping key "pods" already defined at [10:3]`},
+		"not YAML":                       {"nodes:", "nodes: [", "dir/x.yaml:"},
+		"a size without a unit":          {"size: 10Gi", "size: 10", "dir/x.yaml:7:36: 10: a unit is missing: write 10Gi or 10Mi"},
+		"an m that was to be M":          {"size: 10Gi", "size: 10m", `dir/x.yaml:7:36: "10m": m means thousandths`},
+		"a size that is a word":          {"size: 10Gi", "size: large", `dir/x.yaml:7:36: "large": must be a size such as 10Gi`},
+		"no size at all":                 {"size: 10Gi", "size: 0Gi", `dir/x.yaml:7:36: "0Gi": must be more than 0`},
+		"bounds the wrong way round":     {"max: 4Gi", "max: 512Mi", "dir/x.yaml:16:12: must have a min, and a max that is not less"},
+		"a duration without a unit":      {"lifetime: 1m30s", "lifetime: 90", "dir/x.yaml:12:13: 90: a unit is missing: write 90s or 90m"},
+		"a rate without a unit":          {"arrival: 90/m", "arrival: 20", "dir/x.yaml:11:12: 20: a unit is missing: write 20/s or 20/m"},
+		"a rate by the hour":             {"arrival: 90/m", "arrival: 20/h", `dir/x.yaml:11:12: "20/h": must be a rate of more than 0, such as 20/s`},
+		"a number that is a word":        {"pods: 3", "pods: three", "dir/x.yaml:10:9: "},
+		"no nodes":                       {"count: 2", "count: 0", "dir/x.yaml:6:10: nodes[0].count: 0: must be from 1"},
+		"a typo in nodes":                {"count: 2", "cuont: 2", `dir/x.yaml:6:3: unknown field "cuont"`},
+		"no pods":                        {"pods: 3", "pods: 0", "dir/x.yaml:10:9: workloads[0].pods: 0: must be from 1"},
+		"a class that is not there":      {"kind: inline, size: 1.5Gi", "kind: inline, size: 1.5Gi, class: hdd", `dir/x.yaml:14:40: workloads[0].volumes[0].class: `},
+		"a kind that is not there":       {"kind: inline", "kind: inlin", `dir/x.yaml:14:12: workloads[0].volumes[0].kind: "inlin": must be inline, ephemeral or claim`},
+		"a raw block inline volume":      {"kind: inline, size: 1.5Gi", "kind: inline, size: 1.5Gi, block: true", "dir/x.yaml:14:40: workloads[0].volumes[0].block: Kubernetes has no raw block inline volumes"},
+		"a volume without a size":        {"{kind: inline, size: 1.5Gi}", "{kind: inline}", "dir/x.yaml:14:6: workloads[0].volumes[0]: size is missing"},
+		"a name that cannot be":          {"name: a\n", "name: A_b\n", `dir/x.yaml:9:9: workloads[0].name: "A_b": must be up to 42 of a-z`},
+		"a pool on no VG":                {"volumeGroups: [{name: vg0", "volumeGroups: [{name: vg1", `dir/x.yaml:6:3: nodes[0]: volumeGroups: pool ssd is on VG "vg0", which these nodes do not have`},
+		"device classes that are wrong":  {"pool: ssd, default", "pool: sdd, default", `"sdd": no such pool`},
+		"an expectation with a typo":     {"metrics.podsRunning", "metrics.podRunning", `dir/x.yaml:18:9: expectations[0].that: character 8: undefined field 'podRunning'`},
+		"an expectation that is no CEL":  {"== 3", "=== 3", "dir/x.yaml:18:9: expectations[0].that: "},
+		"an expectation that is a count": {"podsRunning == 3", "podsRunning + 3", "dir/x.yaml:18:9: expectations[0].that: is a int; it must be true or false"},
+		"an expectation without words":   {"\n  message: all run", "", "dir/x.yaml:18:3: expectations[0]: message is missing"},
+		"no expectations":                {"expectations:\n- that: metrics.podsRunning == 3\n  message: all run\n", "", "dir/x.yaml:1:1: expectations: at least one is needed"},
+		"two documents":                  {"workloads:", "---\nworkloads:", "a scenario is one YAML document; here are 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(good, row.old, row.new, 1)
+			require.NotEqual(t, good, text, "the row changes nothing")
+			_, err := parse(text)
+			require.Error(t, err)
+			require.ErrorContains(t, err, row.says)
+			require.True(t, strings.HasPrefix(err.Error(), "dir/x.yaml:"), "%v", err)
+		})
+	}
+}
+
+func TestAllMistakesOfACheckAreNamedAtOnce(t *testing.T) {
+	_, err := parse(strings.NewReplacer("pods: 3", "pods: 0", "kind: inline", "kind: x", "metrics.pods", "metrics.x").Replace(good))
+	require.ErrorContains(t, err, "workloads[0].pods")
+	require.ErrorContains(t, err, "volumes[0].kind")
+	require.ErrorContains(t, err, "expectations[0].that")
+	require.Equal(t, 3, strings.Count(err.Error(), "dir/x.yaml:"), "%v", err)
+}
+
+func TestSettingsTakeThePlaceOfValues(t *testing.T) {
+	s, err := parse(good, "nodes[0].count=5", "until.timeout=7s", "nodes[0].volumeGroups[0].size=1Ti", "seed=4", "workloads[0].volumes=[{kind: inline, size: 2Gi}]")
+	require.NoError(t, err)
+	require.Equal(t, 5, s.Nodes[0].Count)
+	require.EqualValues(t, 1<<40, s.Nodes[0].VolumeGroups[0].Size)
+	require.EqualValues(t, 4, s.Seed)
+	require.Len(t, s.Workloads[0].Volumes, 1)
+	for _, row := range []struct{ set, says string }{
+		{"nodes[0].cuont=5", `dir/x.yaml: --set nodes[0].cuont=5: unknown field "cuont"`},
+		{"nodes[0].count=0", "dir/x.yaml: --set nodes[0].count=0: "},
+		{"workloads[0].arrival=5", "--set workloads[0].arrival=5: 5: a unit is missing"},
+		{"nodes[7].count=5", "there is no nodes[7]"},
+		{"nodes[7]=5", "there is no nodes[7]"},
+		{"description.x=5", "description has no keys"},
+		{"nodes[0].count", `"nodes[0].count": must be PATH=VALUE`},
+		{"nodes[=5", "the path must be like nodes[0].count"},
+		{"seed=[", "the value is not YAML"},
+	} {
+		t.Run(row.set, func(t *testing.T) {
+			_, err := parse(good, row.set)
+			require.ErrorContains(t, err, row.says)
+		})
+	}
+}
+
+func TestTheScenariosThatShipAreRight(t *testing.T) {
+	require.Contains(t, scenarios.Names(), "first-steps")
+	for _, name := range scenarios.Names() {
+		data, err := scenarios.Read(name)
+		require.NoError(t, err)
+		s, err := scenario.Parse(name+".yaml", data, report.Compile)
+		require.NoError(t, err)
+		require.NotEmpty(t, s.Description, name)
+	}
+	_, err := scenarios.Read("none")
+	require.Error(t, err)
+}
+
+func Example() {
+	s, err := scenario.Parse("small.yaml", []byte(good), report.Compile)
+	fmt.Println(s.Name, len(s.Workloads), err)
+	// Output: small 1 <nil>
+}
