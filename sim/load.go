@@ -232,5 +232,6 @@ func (r *run) removePod(ctx context.Context, name string) error {
 			return fmt.Errorf("remove claim %s: %w", c, err)
 		}
 	}
+	r.tracker.removed(name)
 	return nil
 }

@@ -164,6 +164,15 @@ func (t *tracker) waiting(pods []*corev1.Pod) []report.Reason {
 	return sorted(reasons)
 }
 
+// removed takes up that a pod that had ended was deleted.
+func (t *tracker) removed(pod string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.pods[pod]; p != nil {
+		p.removed = true
+	}
+}
+
 func (t *tracker) claimsOf(pod string) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,11 +184,9 @@ func (t *tracker) claimsOf(pod string) []string {
 
 // rest waits until what is published is what the disks have, and keeps what is not.
 func (r *run) rest(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, restTime)
-	defer cancel()
-	for {
+	for end := time.Now().Add(restTime); ; {
 		wrong := r.published(ctx)
-		if len(wrong) == 0 || ctx.Err() != nil {
+		if len(wrong) == 0 || time.Now().After(end) || ctx.Err() != nil {
 			r.report.Metrics.CapacityErrors += len(wrong)
 			r.tracker.keep(wrong)
 			return

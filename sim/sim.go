@@ -51,6 +51,7 @@ const (
 	countsPeriod = 250 * time.Millisecond
 	restTime     = 10 * time.Second // until what is published is what the disks have
 	teardownTime = 2 * time.Minute
+	failureTime  = time.Second // until what failed has said so itself
 )
 
 // Parse reads a scenario, as scenario.Parse, with the expectations of package report.
@@ -130,6 +131,12 @@ func (r *run) simulate(ctx context.Context) error {
 	begin := time.Now()
 	err := r.load(ctx)
 	r.report.Add("pods", begin)
+	if err != nil { // of a call, perhaps because the other side is gone
+		select {
+		case <-r.cluster.Failed():
+		case <-time.After(failureTime):
+		}
+	}
 	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
 	if err == nil && !interrupted {
 		begin = time.Now()

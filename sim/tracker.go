@@ -29,6 +29,7 @@ type podRecord struct {
 	lives                         bool // it ends by itself
 	made, bound, running, refused time.Time
 	ended, gone                   time.Time
+	removed                       bool // it has ended by itself and was deleted
 	failed                        bool // a call of it failed, or a claim of it was given back
 	claims                        []string
 }
@@ -39,7 +40,7 @@ func (p *podRecord) done() bool {
 	case !p.refused.IsZero():
 		return true
 	case p.lives:
-		return !p.ended.IsZero()
+		return p.removed
 	}
 	return !p.running.IsZero()
 }

@@ -222,7 +222,9 @@ func (o *Oracle) Ended(name string, pod types.UID) {
 }
 
 // room is what a pool has for one more pod: all but what is reserved, what lies on the
-// disks and is not a living pod's, and what the living pods are charged.
+// disks and is not a living pod's, and what the living pods are charged. What ended pods
+// leave counts as gone for a newcomer, which may wait for it, and not when there is none:
+// it is not to be had yet.
 func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer types.UID) (int64, bool) {
 	pool, g, ok := o.pool(groups, name)
 	if !ok {
@@ -238,7 +240,7 @@ func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer t
 			continue
 		}
 		owner := o.owner(l)
-		if _, lives := n.bound[owner]; owner == "" || !lives && !o.ended[owner] && owner != newcomer {
+		if _, lives := n.bound[owner]; owner == "" || !lives && owner != newcomer && (newcomer == "" || !o.ended[owner]) {
 			room -= takes(l)
 		}
 	}

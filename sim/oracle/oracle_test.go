@@ -192,6 +192,13 @@ func TestWhatIsPublishedIsComparedWithTheDisks(t *testing.T) {
 	const ssd, thin, claims = 7 * gib, 2 * gib, 2 * gib // 10 less 1 reserved, 2 the admin's; less 5 the pods'
 	n, c := published(ssd, thin, claims, thin)
 	require.Empty(t, o.Published(n, c))
+	ended := inline("ended", "1Gi")
+	require.Empty(t, o.Bound("n", ended))
+	made(t, h, ended, "1g")
+	o.Ended("n", ended.UID)
+	require.NotEmpty(t, o.Published(n, c), "what an ended pod leaves is not to be had until it is gone")
+	command(t, h, "lvremove", "--yes", "vg0/csi-ended")
+	require.Empty(t, o.Published(n, c))
 	for name, row := range map[string]struct {
 		allocatable, thin, ssdCapacity, thinCapacity int64
 		says                                         string

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/sim"
+)
+
+const small = `description: small
+storage:
+  pools: [{name: ssd, volumeGroup: vg0}]
+  classes: [{name: ssd, pool: ssd, default: true}]
+nodes: [{volumeGroups: [{name: vg0, size: 10Gi}]}]
+workloads: [{name: a, pods: 1, volumes: [{kind: inline, size: 1Gi}]}]
+expectations: [{that: metrics.podsRunning == 1, message: it runs}]
+`
+
+// What a person who makes a mistake at the command line reads.
+func TestMistakesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	good := file("good.yaml", small)
+	program := file("podlv-control-plane", "#!/bin/sh\nexit 1\n")
+	require.NoError(t, os.Chmod(program, 0o700))
+	cache := filepath.Join(dir, "cache")
+	require.NoError(t, os.MkdirAll(filepath.Join(cache, "bin"), 0o700))
+	for name, row := range map[string]struct {
+		args   []string
+		path   string // of programs
+		status int
+		words  []string
+	}{
+		"no scenario":               {[]string{"run"}, dir, 2, []string{"accepts 1 arg"}},
+		"no such scenario":          {[]string{"run", "first-step"}, dir, 2, []string{`scenario "first-step": there is no such file`, "these do: first-steps, hostpath-1000-inline"}},
+		"no such file":              {[]string{"run", "./x.yaml"}, dir, 2, []string{"x.yaml: no such file"}},
+		"a typo":                    {[]string{"run", file("typo.yaml", strings.Replace(small, "pods: 1", "podz: 1", 1))}, dir, 2, []string{`typo.yaml:6:23: unknown field "podz"`}},
+		"a unit missing":            {[]string{"run", file("unit.yaml", strings.Replace(small, "size: 10Gi", "size: 10", 1))}, dir, 2, []string{"unit.yaml:5:43: 10: a unit is missing: write 10Gi or 10Mi"}},
+		"an expectation":            {[]string{"run", file("cel.yaml", strings.Replace(small, "podsRunning", "podRunning", 1))}, dir, 2, []string{"cel.yaml:7:23: expectations[0].that: character 8: undefined field 'podRunning'"}},
+		"a setting without value":   {[]string{"run", good, "--set=seed"}, dir, 2, []string{`--set "seed": must be PATH=VALUE`}},
+		"a setting with a typo":     {[]string{"run", good, "--set=nodes[0].cuont=5"}, dir, 2, []string{`--set nodes[0].cuont=5: unknown field "cuont"`}},
+		"no control plane":          {[]string{"run", good}, "", 2, []string{"no podlv-control-plane in ", cache, "build it with make controlplane"}},
+		"no place for results":      {[]string{"run", good, "--out=" + program}, dir, 2, []string{"--out " + program, "not a directory"}},
+		"a control plane that ends": {[]string{"run", good, "--out=" + filepath.Join(dir, "out")}, dir, 2, []string{"start the cluster: the control plane ended (exit status 1)", "(logs are in "}},
+		"no room for its VG":        {[]string{"run", good, "--out=" + filepath.Join(dir, "out"), "--set=nodes[0].volumeGroups[0]={name: vg0, disks: [1Mi]}"}, dir, 2, []string{"node node-0: fakelvm: vgcreate vg0"}},
+		"an unknown command":        {[]string{"rnu"}, dir, 2, []string{`unknown command "rnu"`}},
+		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps           Three nodes", "topolvm-117  "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PATH", row.path)
+			var out bytes.Buffer
+			require.Equal(t, row.status, run(t.Context(), row.args, cache, &out, &out), "%s", out.String())
+			for _, w := range row.words {
+				require.Contains(t, out.String(), w)
+			}
+			if _, logs, ok := strings.Cut(out.String(), "(logs are in "); ok { // they are kept for a person
+				require.NoError(t, os.RemoveAll(strings.TrimSuffix(strings.TrimSpace(logs), ")")))
+			}
+		})
+	}
+}
+
+func TestProgressIsPlainWithoutATerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.say("making %d pods", 3)
+	p.count(sim.Counts{Pods: 3, Made: 1})
+	require.NotContains(t, out.String(), "of 3 pods run", "it is not said all the time")
+	p.told = p.told.Add(-time.Minute)
+	p.count(sim.Counts{Pods: 3, Made: 3, Bound: 2, Running: 1})
+	p.told = p.told.Add(-time.Minute)
+	p.count(sim.Counts{Pods: 3, Made: 3, Bound: 2, Running: 1})
+	p.end()
+	require.Equal(t, 1, strings.Count(out.String(), "1 of 3 pods run, 2 are bound, 3 made"), "nor what has not changed")
+	require.NotContains(t, out.String(), "\r")
+}
+
+func TestProgressIsDrawnOnATerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.width = 60
+	p.count(sim.Counts{Pods: 10, Made: 10, Bound: 10, Running: 5})
+	require.Equal(t, "["+strings.Repeat("#", 15)+strings.Repeat(".", 15)+"] 5 of 10 pods run, 10 are b", out.String(), "no longer than the terminal is wide")
+	p.say("done")
+	require.Contains(t, out.String(), "\r"+strings.Repeat(" ", 59)+"\r[")
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build controlplane
+
+package sim_test
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podlv/podlv/sim"
+	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/report"
+	"github.com/podlv/podlv/sim/scenario"
+	"github.com/podlv/podlv/sim/scenarios"
+)
+
+// config is that of a run of a scenario that ships.
+func config(t *testing.T, name string, settings ...scenario.Setting) sim.Config {
+	t.Helper()
+	data, err := scenarios.Read(name)
+	require.NoError(t, err)
+	s, err := sim.Parse(name+".yaml", data, settings...)
+	require.NoError(t, err)
+	program, err := kube.Find(os.Getenv("PODLV_CACHE"))
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("", "podlv-sim-") // t.TempDir is too long for sockets
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: t.Logf}
+}
+
+// held checks that every expectation of a report did.
+func held(t *testing.T, r *report.Report) {
+	t.Helper()
+	for _, e := range r.Expectations {
+		require.True(t, e.Held, "%s (%s) %s\n%+v", e.Message, e.That, e.Error, r)
+	}
+	require.NotEmpty(t, r.Expectations)
+	require.Empty(t, r.Problems)
+}
+
+func TestControlPlaneFirstSteps(t *testing.T) {
+	c := config(t, "first-steps")
+	kept := false
+	c.Keep = func(ctx context.Context, so *report.Report, kubeconfig string) {
+		kept = true
+		require.Equal(t, 48, so.Metrics.PodsRunning)
+		require.Equal(t, -1, so.Metrics.Orphans, "nobody has looked for them")
+		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		require.NoError(t, err)
+		client, err := kubernetes.NewForConfig(config)
+		require.NoError(t, err)
+		pods, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Running"})
+		require.NoError(t, err)
+		require.Len(t, pods.Items, 48, "as kubectl sees them")
+	}
+	r, err := sim.Run(t.Context(), c)
+	require.NoError(t, err)
+	require.True(t, kept)
+	held(t, r)
+	require.True(t, r.Passed())
+	require.Len(t, r.Workloads, 4)
+	for _, w := range r.Workloads {
+		require.Equal(t, 12, w.Running, w.Name)
+		require.Positive(t, w.ToRunning.P50, w.Name)
+	}
+	require.Positive(t, r.Memory.ControlPlane)
+	t.Logf("%+v", r.Phases)
+}
+
+// What the scheduler cannot know of claims it finds out, and nothing is over-allocated.
+func TestControlPlaneFillsTheDisks(t *testing.T) {
+	for _, name := range []string{"topolvm-117", "two-claims-one-pod"} {
+		t.Run(name, func(t *testing.T) {
+			r, err := sim.Run(t.Context(), config(t, name))
+			require.NoError(t, err)
+			held(t, r)
+			require.NotEmpty(t, r.Waiting, "the report says why pods wait")
+			require.GreaterOrEqual(t, r.Metrics.FirstRefusalUtilisation, 0., "the scheduler found no node")
+		})
+	}
+}
+
+// Pods that end by themselves make room for those that come after.
+func TestControlPlaneChurn(t *testing.T) {
+	r, err := sim.Run(t.Context(), config(t, "topolvm-117",
+		scenario.Setting{Path: "workloads[0].pods", Value: "9"}, scenario.Setting{Path: "workloads[0].lifetime", Value: "300ms"},
+		scenario.Setting{Path: "workloads[0].volumes", Value: "[{kind: inline, size: 2Gi}, {kind: ephemeral, size: 1Gi}]"},
+		scenario.Setting{Path: "until.quiet", Value: "30s"},
+		scenario.Setting{Path: "expectations", Value: "[{that: metrics.podsSucceeded == 9 && metrics.wrongNodeBinds == 0 && metrics.orphans == 0 && metrics.capacityErrors == 0 && metrics.podsRefused == 0, message: x}]"},
+	))
+	require.NoError(t, err)
+	held(t, r)
+}
+
+// Ctrl-C is no error: the report is of what there was.
+func TestControlPlaneInterrupted(t *testing.T) {
+	c := config(t, "first-steps", scenario.Setting{Path: "workloads[0].arrival", Value: "1/s"})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Counts = func(n sim.Counts) {
+		if n.Running > 0 {
+			cancel()
+		}
+	}
+	r, err := sim.Run(ctx, c)
+	require.NoError(t, err)
+	require.True(t, r.Interrupted)
+	require.False(t, r.Passed())
+	require.Positive(t, r.Metrics.PodsRunning)
+	require.Equal(t, 48, r.Metrics.Pods)
+	require.Equal(t, 48, r.Metrics.PodsRunning+r.Metrics.PodsWaiting)
+	require.Equal(t, -1, r.Metrics.Orphans, "nobody has looked for them")
+}
+
+// A control plane that dies ends the run, and the error says so.
+func TestControlPlaneDies(t *testing.T) {
+	c := config(t, "first-steps")
+	var killed atomic.Bool
+	c.Counts = func(sim.Counts) {
+		if killed.CompareAndSwap(false, true) {
+			pid, err := childIn(c.Dir)
+			require.NoError(t, err)
+			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	}
+	start := time.Now()
+	_, err := sim.Run(t.Context(), c)
+	require.ErrorContains(t, err, "a part of the cluster failed: the control plane ended (signal: killed)")
+	require.Less(t, time.Since(start), time.Minute)
+}
