@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/sim"
 )
 
 // example is a fenced block of YAML.
@@ -86,6 +87,36 @@ func TestExamplesOfPodsParse(t *testing.T) {
 	}
 	if seen < 2 {
 		t.Errorf("%d example volumes found, want those of README.md and inline-volumes.md", seen)
+	}
+}
+
+func TestExamplesOfScenariosParse(t *testing.T) {
+	seen := 0
+	for _, e := range examples(t) {
+		if !strings.HasPrefix(e.text, "description:") {
+			continue
+		}
+		seen++
+		if _, err := sim.Parse(e.file, []byte(e.text)); err != nil {
+			t.Errorf("%v\n%s", err, e.text)
+		}
+	}
+	if seen == 0 {
+		t.Error("no example of a scenario found, want that of simulate.md")
+	}
+}
+
+// Every metric is explained, and nothing is that is none.
+func TestMetricsOfSimulationsAreDocumented(t *testing.T) {
+	text := read(t, "simulate.md")
+	metrics := regexp.MustCompile(`json:"([a-zA-Z]+)"`).FindAllStringSubmatch(read(t, "../sim/report/metrics.go"), -1)
+	for _, m := range metrics {
+		if !strings.Contains(text, "`"+m[1]+"`") && m[1] != "nodes" {
+			t.Errorf("metric %s is not in simulate.md", m[1])
+		}
+	}
+	if len(metrics) < 20 {
+		t.Errorf("%d metrics found: is the pattern wrong?", len(metrics))
 	}
 }
 
