@@ -129,8 +129,17 @@ func (r *run) load(ctx context.Context) error {
 		}
 		return err
 	})
+	happened := make(chan struct{})
+	work.Go(func() error {
+		defer close(happened)
+		return r.happen(workCtx)
+	})
 	work.Go(func() error {
 		defer stopRemoving()
+		select { // a run is not over before all of it has happened
+		case <-happened:
+		case <-workCtx.Done():
+		}
 		return r.settle(workCtx, made, total)
 	})
 	if err := work.Wait(); err != nil && deadline.Err() == nil {

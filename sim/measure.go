@@ -5,6 +5,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -26,10 +27,17 @@ func (r *run) measure() {
 	m.Nodes = len(r.cluster.Nodes)
 	r.judge.Look()
 	m.PeakUtilisation = r.judge.Peak()
-	for _, n := range r.cluster.Nodes {
-		m.ProvisionFailures += failedRPCs(n, "/csi.v1.Controller/CreateVolume")
-	}
 	r.report.Failures = r.tracker.failures()
+	codes := map[string]int{}
+	for _, n := range r.cluster.Nodes {
+		for code, failed := range failedRPCs(n, "/csi.v1.Controller/CreateVolume") {
+			codes[code] += failed
+			m.ProvisionFailures += failed
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(codes)) {
+		r.report.Failures = append(r.report.Failures, report.Reason{Text: "CreateVolume: " + code, Count: codes[code]})
+	}
 	pods, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().Pods(namespace).List(labels.Everything()) // never fails
 	r.report.Waiting = r.tracker.waiting(pods)
 	r.tracker.figures(m)
@@ -39,12 +47,13 @@ func (r *run) measure() {
 	}
 }
 
-// failedRPCs is how many calls of a method an agent did not answer with OK, but for
-// those that it said are going on.
-func failedRPCs(n *embedded.Node, method string) (failed int) {
+// failedRPCs is how many calls of a method an agent did not answer with OK, by code, but
+// for those that it said are going on.
+func failedRPCs(n *embedded.Node, method string) map[string]int {
+	failed := map[string]int{}
 	families, err := n.Metrics.Gather()
 	if err != nil {
-		return 0 // of collectors that are the agent's own, and fail for disks only
+		return nil // of collectors that are the agent's own, and fail for disks only
 	}
 	for _, f := range families {
 		if f.GetName() != "podlv_rpc_duration_seconds" {
@@ -56,7 +65,7 @@ func failedRPCs(n *embedded.Node, method string) (failed int) {
 				has[l.GetName()] = l.GetValue()
 			}
 			if has["method"] == method && has["code"] != "OK" && has["code"] != "Aborted" {
-				failed += int(m.GetHistogram().GetSampleCount())
+				failed[has["code"]] += int(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}

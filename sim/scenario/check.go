@@ -79,6 +79,9 @@ func (c *checker) check(s *Scenario, compiles func(string) error) {
 	for i := range s.Workloads {
 		c.workload(fmt.Sprintf("workloads[%d]", i), &s.Workloads[i], s, names)
 	}
+	for i, e := range s.Events {
+		c.event(fmt.Sprintf("events[%d]", i), e, s)
+	}
 	if len(s.Expectations) == 0 {
 		c.add("expectations", "at least one is needed, such as {that: metrics.podsRunning == metrics.pods, message: every pod runs}")
 	}
@@ -171,5 +174,25 @@ func (c *checker) workload(path string, w *Workload, s *Scenario, seen map[strin
 		if _, err := s.Storage.Named(v.Class); err != nil {
 			c.add(at+".class", "%w", err)
 		}
+	}
+}
+
+func (c *checker) event(path string, e Event, s *Scenario) {
+	if e.At == 0 {
+		c.add(path, "at is missing: how long after the first pod, such as 1s")
+	}
+	var group *NodeGroup
+	s.Each(func(name string, g *NodeGroup) {
+		if name == e.Node {
+			group = g
+		}
+	})
+	switch {
+	case group == nil:
+		c.add(path+".node", "%q: there is no such node", e.Node)
+	case !slices.ContainsFunc(group.VolumeGroups, func(v VolumeGroup) bool { return v.Name == e.LVCreate.VolumeGroup }):
+		c.add(path+".lvcreate.volumeGroup", "%q: node %s has no such VG", e.LVCreate.VolumeGroup, e.Node)
+	case e.LVCreate.Size == 0:
+		c.add(path+".lvcreate", "size is missing")
 	}
 }

@@ -27,6 +27,8 @@ type Scenario struct {
 	Nodes []NodeGroup `yaml:"nodes"`
 	// Workloads are started at once, beside each other.
 	Workloads []Workload `yaml:"workloads"`
+	// Events happen while they arrive.
+	Events []Event `yaml:"events"`
 	// Until says when it is over.
 	Until Until `yaml:"until"`
 	// Expectations decide whether it went well.
@@ -110,6 +112,22 @@ type Volume struct {
 	FSType string `yaml:"fsType"`
 	// Block: a raw block device. Not for inline volumes.
 	Block bool `yaml:"block"`
+}
+
+// Event is something that happens to a node.
+type Event struct {
+	// At is how long after the first pod was made.
+	At Duration `yaml:"at"`
+	// Node is the name of the node.
+	Node string `yaml:"node"`
+	// LVCreate is an LV that somebody else makes there, without podlv's knowledge.
+	LVCreate ForeignLV `yaml:"lvcreate"`
+}
+
+// ForeignLV is an LV that is not podlv's.
+type ForeignLV struct {
+	VolumeGroup string `yaml:"volumeGroup"`
+	Size        Size   `yaml:"size"`
 }
 
 // Until says when a run is over: when every pod runs, or has ended if it has a

@@ -115,6 +115,10 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		"an expectation that is no CEL":  {"== 3", "=== 3", "dir/x.yaml:18:9: expectations[0].that: "},
 		"an expectation that is a count": {"podsRunning == 3", "podsRunning + 3", "dir/x.yaml:18:9: expectations[0].that: is a int; it must be true or false"},
 		"an expectation without words":   {"\n  message: all run", "", "dir/x.yaml:18:3: expectations[0]: message is missing"},
+		"an event without a time":        {"expectations:", "events: [{node: node-0, lvcreate: {volumeGroup: vg0, size: 1Gi}}]\nexpectations:", "dir/x.yaml:17:11: events[0]: at is missing"},
+		"an event on no node":            {"expectations:", "events: [{at: 1s, node: node-9, lvcreate: {volumeGroup: vg0, size: 1Gi}}]\nexpectations:", `dir/x.yaml:17:25: events[0].node: "node-9": there is no such node`},
+		"an event in no VG":              {"expectations:", "events: [{at: 1s, node: node-0, lvcreate: {volumeGroup: vg9, size: 1Gi}}]\nexpectations:", `dir/x.yaml:17:57: events[0].lvcreate.volumeGroup: "vg9": node node-0 has no such VG`},
+		"an event of no size":            {"expectations:", "events: [{at: 1s, node: node-0, lvcreate: {volumeGroup: vg0}}]\nexpectations:", "dir/x.yaml:17:44: events[0].lvcreate: size is missing"},
 		"no expectations":                {"expectations:\n- that: metrics.podsRunning == 3\n  message: all run\n", "", "dir/x.yaml:1:1: expectations: at least one is needed"},
 		"two documents":                  {"workloads:", "---\nworkloads:", "a scenario is one YAML document; here are 2"},
 	} {
