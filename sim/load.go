@@ -142,8 +142,13 @@ func (r *run) load(ctx context.Context) error {
 		}
 		return r.settle(workCtx, made, total)
 	})
-	if err := work.Wait(); err != nil && deadline.Err() == nil {
+	err := work.Wait()
+	switch {
+	case deadline.Err() == nil:
 		return err
+	case ctx.Err() == nil:
+		c, _ := r.tracker.counts()
+		r.Progress("the time is up (%s); %d of %d pods are where they are to be", time.Duration(r.Scenario.Until.Timeout), c.Done, total)
 	}
 	return nil
 }

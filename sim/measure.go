@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,6 +147,9 @@ func (t *tracker) workload(name string) report.Workload {
 	return w
 }
 
+// quoted is a name in a message, which would make each pod's another.
+var quoted = regexp.MustCompile(`"[^"]*"`)
+
 // waiting is why pods wait, as the scheduler says it, or what they wait for.
 func (t *tracker) waiting(pods []*corev1.Pod) []report.Reason {
 	t.mu.Lock()
@@ -156,7 +160,7 @@ func (t *tracker) waiting(pods []*corev1.Pod) []report.Reason {
 		if p == nil || !p.running.IsZero() || pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
-		why := unschedulable(pod)
+		why := quoted.ReplaceAllString(unschedulable(pod), `"…"`)
 		switch {
 		case pod.Status.Phase == corev1.PodFailed:
 			why = "refused by kubelet: " + pod.Status.Reason

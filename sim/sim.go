@@ -31,8 +31,8 @@ type Config struct {
 	// Dir is a folder for state and logs, which must exist, be empty and have a short
 	// path: see embedded.Config. It is not removed.
 	Dir string
-	// Progress is told what is done now, for a person. It may be called from many
-	// goroutines.
+	// Progress, when set, is told what is done now, for a person. It may be called from
+	// many goroutines.
 	Progress func(format string, args ...any)
 	// Counts, when set, is told four times a second how far the pods are.
 	Counts func(Counts)
@@ -64,6 +64,9 @@ func Parse(name string, data []byte, settings ...scenario.Setting) (*scenario.Sc
 // cluster could not be started, or a part of it failed; there is a report even so, as
 // soon as there were pods.
 func Run(ctx context.Context, c Config) (*report.Report, error) {
+	if c.Progress == nil {
+		c.Progress = func(string, ...any) {}
+	}
 	hosts, err := embedded.Hosts(c.Scenario)
 	if err != nil {
 		return nil, err

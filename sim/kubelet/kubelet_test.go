@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 const podInfo = "csi.storage.k8s.io/ephemeral:%t csi.storage.k8s.io/pod.name:%[2]s csi.storage.k8s.io/pod.namespace:default csi.storage.k8s.io/pod.uid:%[2]s-uid csi.storage.k8s.io/serviceAccount.name:sa"
@@ -289,6 +290,20 @@ func TestAVolumeThatHasGrownIsExpanded(t *testing.T) {
 	calls := b.agent.asked()
 	require.Equal(t, fmt.Sprintf("NodeExpandVolume vg0/c at /var/lib/kubelet/pods/p-uid/volumes/kubernetes.io~csi/pv-c/mount and /var/lib/kubelet/plugins/kubernetes.io/csi/podlv.dev/%x/globalmount to %d",
 		sha256.Sum256([]byte("vg0/c")), int64(2<<30)), calls[len(calls)-1])
+}
+
+// A node whose lease is left alone counts as unreachable.
+func TestTheLeaseIsRenewed(t *testing.T) {
+	c := clocktesting.NewFakeClock(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
+	b := newBench(t, func(config *Config) { config.Clock = c })
+	for range 3 {
+		require.Eventually(t, c.HasWaiters, 10*time.Second, time.Millisecond)
+		c.Step(renewPeriod)
+		require.Eventually(t, func() bool {
+			lease, err := b.api.CoordinationV1().Leases("kube-node-lease").Get(t.Context(), "n", metav1.GetOptions{})
+			return err == nil && lease.Spec.RenewTime.Time.Equal(c.Now())
+		}, 10*time.Second, time.Millisecond)
+	}
 }
 
 func TestStatisticsAreAskedFor(t *testing.T) {
