@@ -74,7 +74,7 @@ func TestControlPlaneFirstSteps(t *testing.T) {
 		require.Equal(t, 12, w.Running, w.Name)
 		require.Positive(t, w.ToRunning.P50, w.Name)
 	}
-	require.Positive(t, r.Memory.ControlPlane)
+	require.Positive(t, r.ControlPlane.PeakMemory)
 	t.Logf("%+v", r.Phases)
 }
 

@@ -6,11 +6,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -274,24 +271,6 @@ func (r *run) teardown(ctx context.Context) error {
 	defer t.mu.Unlock()
 	r.report.Metrics.UnpublishFailures = max(unpublish, t.calls["NodeUnpublishVolume"]+t.calls["NodeUnstageVolume"])
 	return nil
-}
-
-// peakMemory is the most that a process has had resident, bytes; 0 where that cannot be
-// known. pid is a number or "self".
-func peakMemory(pid string) int64 {
-	status, err := os.ReadFile("/proc/" + pid + "/status")
-	if err != nil {
-		return 0
-	}
-	_, rest, ok := strings.Cut(string(status), "VmHWM:")
-	if !ok {
-		return 0
-	}
-	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return kib << 10
 }
 
 func ignoreNotFound(err error) error {

@@ -92,7 +92,7 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 	r.report.Phases = append(r.report.Phases, report.Phase{Name: "control plane", Seconds: r.cluster.ControlPlaneTime.Seconds()})
 	r.report.Add("nodes", start.Add(r.cluster.ControlPlaneTime))
 	err = r.simulate(ctx)
-	r.report.Memory = report.Memory{Simulator: peakMemory("self"), ControlPlane: peakMemory(fmt.Sprint(r.cluster.PID()))}
+	r.report.Simulator, r.report.ControlPlane = usage("self"), usage(fmt.Sprint(r.cluster.PID()))
 	begin := time.Now()
 	if stopped := r.cluster.Stop(); err == nil && stopped != nil {
 		err = fmt.Errorf("stop the cluster: %w", stopped)

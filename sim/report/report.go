@@ -38,8 +38,9 @@ type Report struct {
 	Failures []Reason `json:"failures,omitempty"`
 	// Problems is what the oracle found, each in a sentence.
 	Problems []string `json:"problems,omitempty"`
-	// Memory is what the simulator and the control plane had at most, bytes.
-	Memory Memory `json:"memory"`
+	// Simulator and ControlPlane are what the two processes took.
+	Simulator    Usage `json:"simulator"`
+	ControlPlane Usage `json:"controlPlane"`
 }
 
 // Phase is a part of a run.
@@ -64,10 +65,10 @@ type Reason struct {
 	Count int    `json:"count"`
 }
 
-// Memory is the most that each process has had resident, bytes.
-type Memory struct {
-	Simulator    int64 `json:"simulator"`
-	ControlPlane int64 `json:"controlPlane"`
+// Usage is what a process took of its machine.
+type Usage struct {
+	PeakMemory int64   `json:"peakMemory"` // resident at most, bytes
+	CPUSeconds float64 `json:"cpuSeconds"`
 }
 
 // Passed says whether every expectation held, and the run came to its end.

@@ -32,8 +32,8 @@ func (r *Report) Table(w io.Writer) error {
 	for _, p := range r.Phases {
 		phases = append(phases, fmt.Sprintf("%s %.1f s", p.Name, p.Seconds))
 	}
-	fmt.Fprintf(out, "time: %s; together %.1f s. memory: simulator %d MiB, control plane %d MiB\n",
-		strings.Join(phases, ", "), r.Seconds(), r.Memory.Simulator>>20, r.Memory.ControlPlane>>20)
+	fmt.Fprintf(out, "time: %s; together %.1f s\n", strings.Join(phases, ", "), r.Seconds())
+	fmt.Fprintf(out, "simulator: %s; control plane: %s\n", r.Simulator, r.ControlPlane)
 	reasons(out, "waiting", r.Waiting)
 	reasons(out, "failed", r.Failures)
 	for _, p := range r.Problems {
@@ -60,6 +60,11 @@ func (r *Report) Table(w io.Writer) error {
 // String is four columns of a table.
 func (s Seconds) String() string {
 	return fmt.Sprintf("%.2f\t%.2f\t%.2f\t%.2f", s.P50, s.P90, s.P99, s.Max)
+}
+
+// String is for a person.
+func (u Usage) String() string {
+	return fmt.Sprintf("%d MiB, %.1f s of a processor", u.PeakMemory>>20, u.CPUSeconds)
 }
 
 func reasons(w io.Writer, what string, list []Reason) {
