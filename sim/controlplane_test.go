@@ -6,7 +6,9 @@ package sim_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/podlv/podlv/sim"
 	"github.com/podlv/podlv/sim/kube"
@@ -36,6 +39,7 @@ func config(t *testing.T, name string, settings ...scenario.Setting) sim.Config 
 	dir, err := os.MkdirTemp("", "podlv-sim-") // t.TempDir is too long for sockets
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // it would write between the lines of results
 	return sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: t.Logf}
 }
 
@@ -138,4 +142,21 @@ func TestControlPlaneDies(t *testing.T) {
 	_, err := sim.Run(t.Context(), c)
 	require.ErrorContains(t, err, "a part of the cluster failed: the control plane ended (signal: killed)")
 	require.Less(t, time.Since(start), time.Minute)
+}
+
+// So is Ctrl-C before there is anything to report.
+func TestControlPlaneInterruptedWhileItStarts(t *testing.T) {
+	c := config(t, "first-steps")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Progress = func(format string, args ...any) {
+		if strings.HasPrefix(format, "the API server answers") {
+			time.AfterFunc(100*time.Millisecond, cancel)
+		}
+	}
+	r, err := sim.Run(ctx, c)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Nil(t, r)
+	_, err = childIn(c.Dir)
+	require.ErrorContains(t, err, "no process was started", "the control plane is gone")
 }

@@ -13,8 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/podlv/podlv/sim/embedded"
@@ -28,9 +26,12 @@ type Config struct {
 	Scenario *scenario.Scenario
 	// ControlPlane is the path of the control plane's program: kube.Find looks for it.
 	ControlPlane string
-	// Dir is a folder for state and logs, which must exist, be empty and have a short
+	// Dir is a folder for state, which must exist, be empty and have a short
 	// path: see embedded.Config. It is not removed.
 	Dir string
+	// Log, when set, is for what agents and kubelets log. What their libraries log goes to
+	// klog, which is the process's.
+	Log *slog.Logger
 	// Progress, when set, is told what is done now, for a person. It may be called from
 	// many goroutines.
 	Progress func(format string, args ...any)
@@ -64,6 +65,9 @@ func Parse(name string, data []byte, settings ...scenario.Setting) (*scenario.Sc
 // cluster could not be started, or a part of it failed; there is a report even so, as
 // soon as there were pods.
 func Run(ctx context.Context, c Config) (*report.Report, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	if c.Progress == nil {
 		c.Progress = func(string, ...any) {}
 	}
@@ -71,11 +75,6 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	logFile, err := os.Create(filepath.Join(c.Dir, "agents.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer logFile.Close()
 	r := &run{
 		Config: c, tracker: newTracker(), judge: oracle.New(c.Scenario.Storage.Classes, hosts),
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
@@ -84,7 +83,7 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 	start := time.Now()
 	r.cluster, err = embedded.Start(ctx, embedded.Config{
 		Program: c.ControlPlane, Dir: c.Dir, Scenario: c.Scenario, Observer: r.tracker,
-		Log: slog.New(slog.NewTextHandler(logFile, nil)), Progress: c.Progress,
+		Log: c.Log, Progress: c.Progress,
 	}, hosts)
 	if err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)

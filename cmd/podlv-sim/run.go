@@ -64,11 +64,19 @@ func (f *runFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	// What the provisioner's library logs, which has no other way to say anything.
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	logs, err := os.Create(filepath.Join(dir, "agents.log"))
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	log := slog.New(slog.NewTextHandler(logs, nil))
+	klog.SetSlogLogger(log) // the provisioner's library has no other way to say anything
+	if err := os.Mkdir(filepath.Join(dir, "s"), 0o700); err != nil {
+		return err
+	}
 	p := newProgress(cmd.OutOrStdout())
 	p.say("scenario %s, seed %d", s.Name, s.Seed)
-	config := sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: p.say, Counts: p.count}
+	config := sim.Config{Scenario: s, ControlPlane: program, Dir: filepath.Join(dir, "s"), Log: log, Progress: p.say, Counts: p.count}
 	if f.keep {
 		config.Keep = func(ctx context.Context, so *report.Report, kubeconfig string) {
 			p.end()

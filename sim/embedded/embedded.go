@@ -102,9 +102,11 @@ func Start(ctx context.Context, c Config, hosts map[string]*fakelvm.Host) (*Clus
 }
 
 func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) error {
+	// Whichever of the two ends first ends the other, until all is started.
 	ctx, done := context.WithCancelCause(ctx)
 	defer done(nil)
-	context.AfterFunc(c.ctx, func() { done(context.Cause(c.ctx)) })
+	defer context.AfterFunc(c.ctx, func() { done(context.Cause(c.ctx)) })()
+	defer context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })()
 	c.config.Progress("starting the control plane")
 	begin := time.Now()
 	dir := filepath.Join(c.config.Dir, "control-plane")
