@@ -5,9 +5,15 @@ package sim
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podlv/podlv/sim/embedded"
 	"github.com/podlv/podlv/sim/scenario"
@@ -23,13 +29,82 @@ func (r *run) happen(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		at := slices.IndexFunc(r.cluster.Nodes, func(n *embedded.Node) bool { return n.Name == e.Node })
-		lv := e.LVCreate
-		r.Progress("event: somebody makes an LV of %d MiB in %s of %s", lv.Size>>20, lv.VolumeGroup, e.Node)
-		_, err := r.cluster.Nodes[at].Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", i), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
-		if err != nil { // as an administrator would see it: there was no room for it
-			r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", e.Node, err)})
+		if e.Grow.Workload != "" {
+			if err := r.grow(ctx, e.Grow); err != nil && ctx.Err() == nil {
+				return err
+			}
+			continue
 		}
+		r.takeSpace(ctx, e, i)
 	}
 	return nil
+}
+
+// takeSpace makes an LV that is not podlv's. That there is no room for it is no error of
+// the run: an administrator would see it, too.
+func (r *run) takeSpace(ctx context.Context, e scenario.Event, number int) {
+	lv := e.LVCreate
+	at := slices.IndexFunc(r.cluster.Nodes, func(n *embedded.Node) bool { return n.Name == e.Node })
+	r.Progress("event: somebody makes an LV of %d MiB in %s of %s", lv.Size>>20, lv.VolumeGroup, e.Node)
+	_, err := r.cluster.Nodes[at].Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
+	if err != nil && ctx.Err() == nil {
+		r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", e.Node, err)})
+	}
+}
+
+// grow makes the bound claims of a workload larger: what a user writes into the claim,
+// and then what external-resizer writes into the volume. For a driver that expands on the
+// node, as podlv, that is all it does (external-resizer 2.2.0, pkg/resizer/trivial_resizer.go);
+// kubelet does the rest.
+func (r *run) grow(ctx context.Context, g scenario.Growth) error {
+	core := r.cluster.Client.CoreV1()
+	size := resource.NewQuantity(int64(g.Size), resource.BinarySI)
+	lister := r.cluster.Router.Factory().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace)
+	request, err := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}}})
+	if err != nil {
+		return err
+	}
+	capacity, err := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]any{"storage": size}}})
+	if err != nil {
+		return err
+	}
+	grown := 0
+	for _, name := range r.tracker.claimsOfWorkload(g.Workload) {
+		claim, err := lister.Get(name)
+		if err != nil || claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity.Storage().Cmp(*size) >= 0 {
+			continue
+		}
+		if _, err := core.PersistentVolumeClaims(namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
+			return fmt.Errorf("grow claim %s: %w", name, err)
+		}
+		r.tracker.growing(1)
+		if _, err := core.PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType, capacity, metav1.PatchOptions{}); err != nil {
+			return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
+		}
+		grown++
+	}
+	r.Progress("event: %d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
+	return nil
+}
+
+// claimsOfWorkload are the claims of a workload's pods, generic ephemeral ones among
+// them, sorted.
+func (t *tracker) claimsOfWorkload(workload string) (all []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, p := range t.ofClaim {
+		if p.workload == workload {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// growing takes up that so many volumes are to grow.
+func (t *tracker) growing(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.toGrow += n
+	t.progress = time.Now()
 }

@@ -203,7 +203,7 @@ func (r *run) settle(ctx context.Context, made <-chan struct{}, total int) error
 			told = time.Now()
 			r.Counts(c)
 		}
-		if c.Done == total {
+		if c.Done == total && c.Growing == 0 {
 			return nil
 		}
 		select {

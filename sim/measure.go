@@ -116,7 +116,7 @@ func (t *tracker) figures(m *report.Metrics) {
 	m.WrongNodeBinds, m.Reschedules = len(t.wrong), t.given
 	m.StageFailures, m.PublishFailures, m.ExpandFailures = t.calls["NodeStageVolume"], t.calls["NodePublishVolume"], t.calls["NodeExpandVolume"]
 	m.UnpublishFailures = t.calls["NodeUnpublishVolume"] + t.calls["NodeUnstageVolume"]
-	m.FirstRefusalUtilisation = t.refusal
+	m.FirstRefusalUtilisation, m.VolumesGrown = t.refusal, t.grown
 }
 
 // workload is the figures of one workload's pods.

@@ -43,8 +43,8 @@ type Config struct {
 	Keep func(ctx context.Context, so *report.Report, kubeconfig string)
 }
 
-// Counts is how far the pods of a run are.
-type Counts struct{ Pods, Made, Bound, Running, Done int }
+// Counts is how far the pods of a run are. Growing is how many volumes are to grow.
+type Counts struct{ Pods, Made, Bound, Running, Done, Growing int }
 
 // The times that parts of a run may take.
 const (

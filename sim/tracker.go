@@ -60,7 +60,9 @@ type tracker struct {
 	wrong         []string // binds
 	wrongCapacity []string // what was published, and what was left
 	given         int      // claims given back
-	refusal       float64  // utilisation when the scheduler first found no node, -1: it did not
+	toGrow        int      // volumes
+	grown         int
+	refusal       float64 // utilisation when the scheduler first found no node, -1: it did not
 }
 
 var _ kubelet.Observer = &tracker{}
@@ -178,11 +180,15 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ strin
 
 // Call implements kubelet.Observer.
 func (t *tracker) Call(c kubelet.Call) {
-	if c.Err == nil {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if c.Err == nil {
+		if c.Method == "NodeExpandVolume" {
+			t.grown++
+			t.progress = time.Now()
+		}
+		return
+	}
 	t.calls[c.Method]++
 	key := c.Method + " " + c.Code
 	if t.reasons[key] == nil {
@@ -198,6 +204,7 @@ func (t *tracker) Call(c kubelet.Call) {
 func (t *tracker) counts() (c Counts, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	c.Growing = max(t.toGrow-t.grown, 0)
 	for _, p := range t.pods {
 		c.Made++
 		if !p.bound.IsZero() {

@@ -27,6 +27,13 @@ func (k *Kubelet) expand(ctx context.Context, pod *corev1.Pod, v *volume) error 
 	if has.Cmp(size) >= 0 {
 		return nil
 	}
+	// The lister may not know yet what was written last. kubelet asks, too.
+	if claim, err = k.Client.CoreV1().PersistentVolumeClaims(pod.Namespace).Get(ctx, v.claim, metav1.GetOptions{}); err != nil {
+		return err
+	}
+	if claim.Status.Capacity.Storage().Cmp(size) >= 0 {
+		return nil
+	}
 	if err := k.nodeExpand(ctx, pod, v, size.Value()); err != nil {
 		k.Events.Eventf(pod, corev1.EventTypeWarning, "VolumeResizeFailed", "NodeExpandVolume failed for volume %q : %v", v.name, err)
 		return err

@@ -222,7 +222,8 @@ func (o *Oracle) Ended(name string, pod types.UID) {
 }
 
 // room is what a pool has for one more pod: all but what is reserved, what lies on the
-// disks and is not a living pod's, and what the living pods are charged. What ended pods
+// disks and is not a living pod's, and of the living pods what they are charged or what
+// lies there of theirs, if that is more: a generic ephemeral volume can grow. What ended pods
 // leave counts as gone for a newcomer, which may wait for it, and not when there is none:
 // it is not to be had yet.
 func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer types.UID) (int64, bool) {
@@ -235,17 +236,22 @@ func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer t
 		room = int64(float64(g.lvs[pool.ThinPool].size) * o.mayPromise(pool.VolumeGroup, pool.ThinPool))
 	}
 	room -= pool.Reserve
+	made := map[types.UID]int64{}
 	for _, l := range g.lvs {
 		if !inPool(l, pool) {
 			continue
 		}
 		owner := o.owner(l)
-		if _, lives := n.bound[owner]; owner == "" || !lives && owner != newcomer && (newcomer == "" || !o.ended[owner]) {
+		_, lives := n.bound[owner]
+		switch {
+		case lives:
+			made[owner] += takes(l)
+		case owner == "" || owner != newcomer && (newcomer == "" || !o.ended[owner]):
 			room -= takes(l)
 		}
 	}
-	for _, charge := range n.bound {
-		room -= charge[name]
+	for pod, charge := range n.bound {
+		room -= max(charge[name], made[pod])
 	}
 	return room, true
 }

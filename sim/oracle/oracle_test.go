@@ -100,6 +100,21 @@ func TestAnEphemeralVolumeIsItsPodsOwn(t *testing.T) {
 	require.NotEmpty(t, o.Bound("n", inline("d", "1Gi")))
 }
 
+// A generic ephemeral volume that has grown takes more than its pod is charged, which the
+// scheduler still counts.
+func TestAnEphemeralVolumeThatHasGrownTakesMore(t *testing.T) {
+	o, h := judged(t)
+	require.Empty(t, o.Bound("n", ephemeral("a", "1Gi")))
+	command(t, h, "lvcreate", "--yes", "--name", "pvc-1", "--size", "1g", "--addtag", tagOwner, "--addtag", tagClaim+"=default/a-v", "vg0")
+	n, c := published(9*gib, 2*gib, 8*gib, 2*gib)
+	require.Empty(t, o.Published(n, c))
+	command(t, h, "lvextend", "--size", "3g", "vg0/pvc-1")
+	require.Len(t, o.Published(n, c), 2)
+	n, c = published(7*gib, 2*gib, 6*gib, 2*gib)
+	require.Empty(t, o.Published(n, c))
+	require.NotEmpty(t, o.Bound("n", inline("b", "7Gi")))
+}
+
 func TestOrphansAreLVsOfOurs(t *testing.T) {
 	o, h := judged(t)
 	command(t, h, "lvcreate", "--yes", "--name", "admin", "--size", "1g", "vg0")

@@ -34,6 +34,8 @@ type Metrics struct {
 	// ProvisionFailures is how many CreateVolume were not answered with OK, those left
 	// out that only said that it is going on (Aborted).
 	ProvisionFailures int `json:"provisionFailures"`
+	// VolumesGrown is how many volumes were expanded while pods used them.
+	VolumesGrown int `json:"volumesGrown"`
 	// Reschedules is how often a claim was given back to the scheduler.
 	Reschedules int `json:"reschedules"`
 	// FirstTryRate is the share of the running pods of which no call failed and no claim

@@ -181,6 +181,30 @@ func (c *checker) event(path string, e Event, s *Scenario) {
 	if e.At == 0 {
 		c.add(path, "at is missing: how long after the first pod, such as 1s")
 	}
+	lvcreate, grow := e.LVCreate != ForeignLV{} || e.Node != "", e.Grow != Growth{}
+	switch {
+	case lvcreate == grow:
+		c.add(path, "must have either a node and an lvcreate, or a grow")
+	case grow:
+		c.growth(path+".grow", e.Grow, s)
+	default:
+		c.lvcreate(path, e, s)
+	}
+}
+
+func (c *checker) growth(path string, g Growth, s *Scenario) {
+	i := slices.IndexFunc(s.Workloads, func(w Workload) bool { return w.Name == g.Workload })
+	switch {
+	case i < 0:
+		c.add(path+".workload", "%q: there is no such workload", g.Workload)
+	case !slices.ContainsFunc(s.Workloads[i].Volumes, func(v Volume) bool { return v.Kind != Inline }):
+		c.add(path+".workload", "%q: its pods have no claims; inline volumes do not grow", g.Workload)
+	case g.Size == 0:
+		c.add(path, "size is missing")
+	}
+}
+
+func (c *checker) lvcreate(path string, e Event, s *Scenario) {
 	var group *NodeGroup
 	s.Each(func(name string, g *NodeGroup) {
 		if name == e.Node {

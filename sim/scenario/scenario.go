@@ -114,7 +114,7 @@ type Volume struct {
 	Block bool `yaml:"block"`
 }
 
-// Event is something that happens to a node.
+// Event is one thing that happens: an LVCreate on a Node, or a Grow.
 type Event struct {
 	// At is how long after the first pod was made.
 	At Duration `yaml:"at"`
@@ -122,6 +122,14 @@ type Event struct {
 	Node string `yaml:"node"`
 	// LVCreate is an LV that somebody else makes there, without podlv's knowledge.
 	LVCreate ForeignLV `yaml:"lvcreate"`
+	// Grow makes claims larger, as a user does; the simulator does external-resizer's part.
+	Grow Growth `yaml:"grow"`
+}
+
+// Growth is claims that are to grow: those of a workload that are bound by then.
+type Growth struct {
+	Workload string `yaml:"workload"`
+	Size     Size   `yaml:"size"` // of each claim, afterwards
 }
 
 // ForeignLV is an LV that is not podlv's.

@@ -119,6 +119,10 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		"an event on no node":            {"expectations:", "events: [{at: 1s, node: node-9, lvcreate: {volumeGroup: vg0, size: 1Gi}}]\nexpectations:", `dir/x.yaml:17:25: events[0].node: "node-9": there is no such node`},
 		"an event in no VG":              {"expectations:", "events: [{at: 1s, node: node-0, lvcreate: {volumeGroup: vg9, size: 1Gi}}]\nexpectations:", `dir/x.yaml:17:57: events[0].lvcreate.volumeGroup: "vg9": node node-0 has no such VG`},
 		"an event of no size":            {"expectations:", "events: [{at: 1s, node: node-0, lvcreate: {volumeGroup: vg0}}]\nexpectations:", "dir/x.yaml:17:44: events[0].lvcreate: size is missing"},
+		"an event of nothing":            {"expectations:", "events: [{at: 1s}]\nexpectations:", "dir/x.yaml:17:11: events[0]: must have either a node and an lvcreate, or a grow"},
+		"growth of no workload":          {"expectations:", "events: [{at: 1s, grow: {workload: b, size: 8Gi}}]\nexpectations:", `dir/x.yaml:17:36: events[0].grow.workload: "b": there is no such workload`},
+		"growth to no size":              {"expectations:", "events: [{at: 1s, grow: {workload: a}}]\nexpectations:", "dir/x.yaml:17:26: events[0].grow: size is missing"},
+		"growth of inline volumes":       {"  - kind: claim\n    size: {min: 1Gi, max: 4Gi}\n", "events: [{at: 1s, grow: {workload: a, size: 8Gi}}]\n", `events[0].grow.workload: "a": its pods have no claims`},
 		"no expectations":                {"expectations:\n- that: metrics.podsRunning == 3\n  message: all run\n", "", "dir/x.yaml:1:1: expectations: at least one is needed"},
 		"two documents":                  {"workloads:", "---\nworkloads:", "a scenario is one YAML document; here are 2"},
 	} {
