@@ -29,6 +29,7 @@ func (r *run) happen(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		r.tracker.stir()
 		if e.Grow.Workload != "" {
 			if err := r.grow(ctx, e.Grow); err != nil && ctx.Err() == nil {
 				return err
@@ -106,5 +107,12 @@ func (t *tracker) growing(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.toGrow += n
+	t.progress = time.Now()
+}
+
+// stir takes up that something has happened that may concern pods.
+func (t *tracker) stir() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.progress = time.Now()
 }

@@ -136,11 +136,7 @@ func (r *run) load(ctx context.Context) error {
 	})
 	work.Go(func() error {
 		defer stopRemoving()
-		select { // a run is not over before all of it has happened
-		case <-happened:
-		case <-workCtx.Done():
-		}
-		return r.settle(workCtx, made, total)
+		return r.settle(workCtx, total, made, happened)
 	})
 	err := work.Wait()
 	switch {
@@ -191,8 +187,19 @@ func (r *run) makeOne(ctx context.Context, w scenario.Workload, p simulatedPod) 
 }
 
 // settle returns when every pod has come to what is to become of it, or nothing has
-// happened for long enough since all were made.
-func (r *run) settle(ctx context.Context, made <-chan struct{}, total int) error {
+// happened for long enough, and in neither case before all pods were made and all events
+// have happened.
+func (r *run) settle(ctx context.Context, total int, made, happened <-chan struct{}) error {
+	over := func() bool {
+		for _, c := range []<-chan struct{}{made, happened} {
+			select {
+			case <-c:
+			default:
+				return false
+			}
+		}
+		return true
+	}
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
 	var told time.Time
@@ -203,16 +210,13 @@ func (r *run) settle(ctx context.Context, made <-chan struct{}, total int) error
 			told = time.Now()
 			r.Counts(c)
 		}
-		if c.Done == total && c.Growing == 0 {
+		switch {
+		case !over():
+		case c.Done == total && c.Growing == 0:
 			return nil
-		}
-		select {
-		case <-made:
-			if time.Since(since) > time.Duration(r.Scenario.Until.Quiet) {
-				r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", time.Duration(r.Scenario.Until.Quiet), c.Done, total)
-				return nil
-			}
-		default:
+		case time.Since(since) > time.Duration(r.Scenario.Until.Quiet):
+			r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", time.Duration(r.Scenario.Until.Quiet), c.Done, total)
+			return nil
 		}
 		select {
 		case <-tick.C:
