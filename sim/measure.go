@@ -234,11 +234,16 @@ func (r *run) teardown(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, teardownTime)
 	defer cancel()
 	core := r.cluster.Client.CoreV1()
-	if err := core.Pods(namespace).DeleteCollection(limited, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		return fmt.Errorf("remove the pods: %w", err)
-	}
-	if err := core.PersistentVolumeClaims(namespace).DeleteCollection(limited, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		return fmt.Errorf("remove the claims: %w", err)
+	for what, remove := range map[string]func(context.Context, metav1.DeleteOptions, metav1.ListOptions) error{
+		"pods": core.Pods(namespace).DeleteCollection, "claims": core.PersistentVolumeClaims(namespace).DeleteCollection,
+	} {
+		err := remove(limited, metav1.DeleteOptions{}, metav1.ListOptions{})
+		for apierrors.IsTimeout(err) && limited.Err() == nil { // it has done what it could in a minute
+			err = remove(limited, metav1.DeleteOptions{}, metav1.ListOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("remove the %s: %w", what, err)
+		}
 	}
 	listers := r.cluster.Router.Factory().Core().V1()
 	for {
@@ -246,7 +251,10 @@ func (r *run) teardown(ctx context.Context) error {
 		claims, _ := listers.PersistentVolumeClaims().Lister().List(labels.Everything())
 		volumes, _ := listers.PersistentVolumes().Lister().List(labels.Everything())
 		left := len(pods) + len(claims) + len(volumes)
-		orphans := r.judge.Orphans()
+		var orphans []string
+		if left == 0 || limited.Err() != nil { // it reads all disks
+			orphans = r.judge.Orphans()
+		}
 		if left == 0 && len(orphans) == 0 || limited.Err() != nil {
 			r.report.Metrics.Orphans = len(orphans)
 			if left > 0 {
