@@ -76,6 +76,13 @@ func (r *Router) Start(ctx context.Context) error {
 			return fmt.Errorf("read all %s of the cluster: %w", kind, context.Cause(ctx))
 		}
 	}
+	for _, b := range []*board{r.pods, r.claims, r.volumes} { // and when the nodes have it
+		select {
+		case <-b.handler.HasSyncedChecker().Done():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	return nil
 }
 
