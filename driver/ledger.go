@@ -73,15 +73,15 @@ func (l ledger) account(pool Pool, requested int64) account {
 		return a // it is not there: what was promised stands
 	}
 	made, passing := l.made(g, pool)
-	var pods, beyond int64 // what the living pods have made; what they take beyond their requests
+	var pods, beyond int64 // of what is made, what the living pods' charges cover; what these are beyond the requests
 	for _, p := range l.pods {
 		if p.ended {
 			continue
 		}
-		pods += made[p.uid]
+		pods += min(made[p.uid], p.of(pool.Name)) // a generic ephemeral volume may have grown
 		a.charged += p.of(pool.Name)
 		a.owed += max(0, p.of(pool.Name)-made[p.uid])
-		beyond += max(p.of(pool.Name), made[p.uid]) - p.requested[pool.Name]
+		beyond += p.of(pool.Name) - p.requested[pool.Name]
 	}
 	// The scheduler takes the requests off this, whatever is made of them: what is left
 	// is to be what is free and not owed.
