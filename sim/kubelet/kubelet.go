@@ -120,6 +120,9 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	}
 	go k.renewLease(ctx)
 	conn, err := k.registerPlugin(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil // it was told to end
+	}
 	if err != nil {
 		return err
 	}
