@@ -27,6 +27,13 @@ import (
 	"github.com/podlv/podlv/sim/scenarios"
 )
 
+// TestMain silences klog, once: it is the process's, and workers of the provisioner's
+// library outlive their agent for a moment.
+func TestMain(m *testing.M) {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
+}
+
 // config is that of a run of a scenario that ships.
 func config(t *testing.T, name string, settings ...scenario.Setting) sim.Config {
 	t.Helper()
@@ -39,7 +46,6 @@ func config(t *testing.T, name string, settings ...scenario.Setting) sim.Config 
 	dir, err := os.MkdirTemp("", "podlv-sim-") // t.TempDir is too long for sockets
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // it would write between the lines of results
 	return sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: t.Logf}
 }
 

@@ -196,7 +196,10 @@ func (t *tracker) claimsOf(pod string) []string {
 func (r *run) rest(ctx context.Context) {
 	for end := time.Now().Add(restTime); ; {
 		wrong := r.published(ctx)
-		if len(wrong) == 0 || time.Now().After(end) || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return // nothing is at rest
+		}
+		if len(wrong) == 0 || time.Now().After(end) {
 			r.report.Metrics.CapacityErrors += len(wrong)
 			r.tracker.keep(wrong)
 			return

@@ -139,12 +139,12 @@ func (r *run) simulate(ctx context.Context) error {
 		case <-time.After(failureTime):
 		}
 	}
-	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
-	if err == nil && !interrupted {
+	if err == nil && ctx.Err() == nil {
 		begin = time.Now()
 		r.rest(ctx)
 		r.report.Add("rest", begin)
 	}
+	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
 	r.measure()
 	r.report.Metrics.Orphans = -1
 	switch {
