@@ -146,7 +146,14 @@ SystemdCgroup = false
 	if err := s.keepRunning("containerd", "--config=/run/containerd.toml"); err != nil {
 		return err
 	}
-	return wait(ctx, 30*time.Second, func() error { return run(ctx, "ctr", "version") })
+	// Without a program: starting one takes longer here than containerd itself.
+	return wait(ctx, 30*time.Second, func() error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", containerdSock)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }
 
 // images imports them, on the first boot only: they are on the scratch disk.
@@ -156,6 +163,10 @@ func (s *nodeSpec) images(ctx context.Context) error {
 		return nil
 	}
 	for _, i := range s.Images {
+		// They may be made while the machine boots.
+		if err := wait(ctx, time.Minute, func() error { _, err := os.Stat(i); return err }); err != nil {
+			return err
+		}
 		// --local: through containerd's transfer service it takes three times as long.
 		if err := run(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--local", i); err != nil {
 			return err

@@ -73,9 +73,6 @@ func buildPodlv(ctx context.Context, root, dir string) error {
 
 // makeImages packs the two images.
 func makeImages(ctx context.Context, dir string) error {
-	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
-		return err
-	}
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
@@ -91,7 +88,7 @@ func makeImages(ctx context.Context, dir string) error {
 	agent.AddLink("/etc/mtab", "/proc/self/mounts")
 	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	agent.AddFolder("/run", 0o755)
-	if err := agent.WriteFile(imageFile(dir, podlvImage), image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
+	if err := writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
 		return err
 	}
 
@@ -111,5 +108,14 @@ func makeImages(ctx context.Context, dir string) error {
 	box.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	box.AddFolder("/etc", 0o755)
 	// What it does without a command makes it the image that holds a pod's namespaces.
-	return box.WriteFile(imageFile(dir, busyboxImage), image.Config{Name: busyboxImage, Entrypoint: []string{"/bin/sleep", "infinity"}})
+	return writeImage(box, dir, image.Config{Name: busyboxImage, Entrypoint: []string{"/bin/sleep", "infinity"}})
+}
+
+// writeImage writes an image's archive, which is there when it is whole.
+func writeImage(r *image.Rootfs, dir string, c image.Config) error {
+	file := imageFile(dir, c.Name)
+	if err := r.WriteFile(file+".part", c); err != nil {
+		return err
+	}
+	return os.Rename(file+".part", file)
 }

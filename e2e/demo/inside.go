@@ -45,7 +45,10 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	d := &demo{dir: dir, note: noteSince(start)}
-	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM")
+	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM;")
+	d.note("making images of podlv and busybox from this machine's files meanwhile")
+	made := make(chan error, 1)
+	go func() { made <- makeImages(ctx, dir) }()
 	d.Cluster, err = cluster.Start(ctx, cluster.Config{
 		Programs: programs, Dir: dir, Disks: disks, Nodes: 1,
 		Images:  []string{imageFile(dir, busyboxImage), imageFile(dir, podlvImage)},
@@ -53,6 +56,9 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 	})
 	if d.Cluster != nil {
 		defer d.Close()
+	}
+	if e := <-made; err == nil {
+		err = e
 	}
 	if err == nil {
 		err = d.play(ctx)

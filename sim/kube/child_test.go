@@ -55,7 +55,7 @@ func TestAProgramThatEndsSaysWhy(t *testing.T) {
 	_, err = Start(t.Context(), cfg)
 	require.ErrorContains(t, err, "the control plane ended (status 0): its logs are in "+filepath.Join(cfg.Dir, "logs"))
 
-	p, err := Start(t.Context(), script(t, "echo ready KUBECONFIG=/k; echo etcd: gone >&2; exit 1\n"))
+	p, err := Start(t.Context(), script(t, "echo ready KUBECONFIG=/k; sleep 0.3; echo etcd: gone >&2; exit 1\n"))
 	require.NoError(t, err)
 	<-p.Ended()
 	require.ErrorContains(t, p.Stop(), "etcd: gone")
