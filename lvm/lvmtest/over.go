@@ -160,7 +160,7 @@ func (f *fixture) fragment() {
 	f.t.Helper()
 	var holes []string
 	for i, disk := range f.m.Disks[:2] {
-		for k := range 6 {
+		for k := range 3 {
 			hole := fmt.Sprintf("hole-%d-%d", i, k)
 			f.raw("lvcreate", "--yes", "--name", hole, "--extents", fmt.Sprint(1+k%3), group, disk)
 			f.raw("lvcreate", "--yes", "--name", fmt.Sprintf("wall-%d-%d", i, k), "--extents", "1", group, disk)

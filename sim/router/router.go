@@ -27,6 +27,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -183,10 +184,19 @@ func nodeOfVolume(object any) string {
 	return ""
 }
 
-// withoutManagedFields drops what nobody here reads and what is half of an object.
+// withoutManagedFields drops what nobody here reads and what is half of an object. It
+// changes a copy: a fake API server hands out its own objects.
 func withoutManagedFields(object any) (any, error) {
-	if m, err := meta.Accessor(object); err == nil { // a tombstone has none
-		m.SetManagedFields(nil)
+	m, err := meta.Accessor(object)
+	if err != nil || len(m.GetManagedFields()) == 0 { // a tombstone is no object
+		return object, nil
 	}
+	if o, ok := object.(runtime.Object); ok {
+		object = o.DeepCopyObject()
+		if m, err = meta.Accessor(object); err != nil {
+			return nil, err
+		}
+	}
+	m.SetManagedFields(nil)
 	return object, nil
 }
