@@ -22,7 +22,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
-	check-rules check-generated check-modules fmt test test-differential test-lvm \
+	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
 	controlplane test-control-plane sim demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
@@ -75,10 +75,12 @@ fmt: ## format all Go files
 	$(TOOL) gofumpt -w .
 
 # -count=1: every run really runs. -shuffle: no test may lean on another. What goes
-# through all points or states of something is thinned out under the race detector, so
-# it runs once more without.
+# through all points or states of something is thinned out under the race detector:
+# test-enumerations has all of them, without it.
 test: ## all tests that need neither root nor LVM, with the race detector
 	$(GO) test -race -count=1 -shuffle=on -timeout=5m ./...
+
+test-enumerations: ## every crash point, state and recorded session, of which make test has some
 	$(GO) test -count=1 -timeout=5m -run 'CrashPoint|IsExact|EveryKind|Recorded' ./driver ./fakelvm
 
 test-differential: ## the fake against real lvm2, COMMANDS (500) random steps from SEED (4), as root

@@ -48,7 +48,7 @@ func TestRecordedDifferential(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	if racing {
-		files = files[len(files)-2 : len(files)-1] // the shortest; make test plays all of them without the race detector
+		files = files[len(files)-2 : len(files)-1] // the shortest; make test-enumerations plays all of them
 	}
 	for _, name := range files {
 		t.Run(filepath.Base(name), func(t *testing.T) {
