@@ -141,7 +141,7 @@ func (p *persistent) createEmpty(ctx context.Context, q createRequest, h handle)
 	if err != nil || !v.zeroing {
 		return v, err
 	}
-	if err := p.zero(ctx, v, 0, tagZeroing); err != nil {
+	if err := p.zero(ctx, v); err != nil {
 		return v, err
 	}
 	p.remember(h, v.hint())

@@ -155,9 +155,9 @@ func whenOver(err error, release func()) {
 // swap runs a command that gives space of the pool back and takes as much again: to
 // whoever looks at the VG in between, so many bytes are not free.
 func (s *spaceWaiter) swap(ctx context.Context, class Class, bytes int64, command func() error) (err error) {
-	turn := s.pool(class.Pool.Name)
-	if err := turn.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
+	turn, err := s.turn(ctx, class.Pool.Name)
+	if err != nil {
+		return err
 	}
 	if s.publisher != nil {
 		s.publisher.hold(class.Pool.Name, bytes)
@@ -181,9 +181,9 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 	if !arbitrated && class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
 		return command()
 	}
-	turn := s.pool(class.Pool.Name)
-	if err := turn.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait for another volume of pool %q to be made: %w", class.Pool.Name, err)
+	turn, err := s.turn(ctx, class.Pool.Name)
+	if err != nil {
+		return err
 	}
 	tried := false
 	defer func() {
@@ -257,6 +257,15 @@ func promises(g lvm.VolumeGroup, thin lvm.LogicalVolume, class Class) (promised,
 		}
 	}
 	return promised, int64(float64(thin.Size-class.Pool.Reserve) * class.Overprovision)
+}
+
+// turn waits until nobody else takes of the pool; its holder releases 1.
+func (s *spaceWaiter) turn(ctx context.Context, pool string) (*semaphore.Weighted, error) {
+	turn := s.pool(pool)
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for another volume of pool %q to be made: %w", pool, err)
+	}
+	return turn, nil
 }
 
 func (s *spaceWaiter) pool(name string) *semaphore.Weighted {

@@ -295,7 +295,7 @@ func (c *command) checkName(req *creation) int {
 func (c *command) newLV(req creation, k kind, name string) *logicalVolume {
 	l := &logicalVolume{
 		vg: req.vg, name: name, uuid: c.h.newUUID(), kind: k, size: req.extents,
-		created: c.h.now(), host: c.h.name, cling: c.last("alloc") == "cling",
+		created: c.h.now(), host: c.h.name, cling: c.clings(nil),
 	}
 	if name == req.name || k == raidMeta { // LVM makes the latter as LVs of their own, to clear them
 		l.tags = mergeTags(nil, c.set["addtag"], nil)
@@ -346,7 +346,7 @@ func (c *command) createLinear(req creation) int {
 			return c.failed("Number of stripes (%d) must not exceed number of physical volumes (%d)", req.stripes, pvs)
 		}
 	}
-	r := request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on, cling: c.last("alloc") == "cling", share: c.share()}
+	r := request{vg: vg, width: req.stripes, each: req.extents / int64(req.stripes), on: req.on, cling: c.clings(nil), share: c.share()}
 	g, code := c.allocate(req, r, req.extents)
 	if code != exitOK {
 		return code

@@ -26,7 +26,7 @@ func (c *command) createRaid(req creation) int {
 	if code := c.usable(request{vg: vg, width: copies, each: each}); code != exitOK {
 		return code
 	}
-	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, front: 1, on: req.on, cling: c.last("alloc") == "cling", share: share})
+	g, missing, ok := allocate(request{vg: vg, width: copies, each: each, front: 1, on: req.on, cling: c.clings(nil), share: share})
 	if req.extents = g.each - 1; ok && req.extents < 1 {
 		ok, missing = false, int64(copies)
 	}
@@ -149,7 +149,7 @@ func (c *command) createPool(req creation) int {
 	if code := c.growSpare(req, spare, meta); code != exitOK {
 		return code
 	}
-	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on, cling: c.last("alloc") == "cling", share: c.share()}, req.extents)
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, meta: meta, on: req.on, cling: c.clings(nil), share: c.share()}, req.extents)
 	if code == exitOK {
 		code = c.fits(req, "_tmeta", "_tdata")
 	}
@@ -313,7 +313,7 @@ func (c *command) createSnapshot(req creation) int {
 	if what, is := origin.noOrigin(); is {
 		return c.failed("Snapshots of %s are not supported.", what)
 	}
-	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on, cling: c.last("alloc") == "cling", share: c.share()}, req.extents)
+	g, code := c.allocate(req, request{vg: vg, width: 1, each: req.extents, on: req.on, cling: c.clings(nil), share: c.share()}, req.extents)
 	if code == exitOK {
 		code = c.fits(req)
 	}

@@ -258,12 +258,12 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 	return exitOK
 }
 
-// clings says whether an LV may grow only where it is.
+// clings says whether an LV may be only where it is, or, new (nil), where it begins.
 func (c *command) clings(l *logicalVolume) bool {
 	if policy := c.last("alloc"); policy != "" && policy != "inherit" {
 		return policy == "cling"
 	}
-	return l.cling
+	return l != nil && l.cling
 }
 
 // reload gives the devices of an active LV their new sizes.
