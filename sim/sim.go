@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/podlv/podlv/sim/embedded"
@@ -107,6 +108,9 @@ type run struct {
 	tracker *tracker
 	judge   *oracle.Oracle
 	report  *report.Report
+
+	mu      sync.Mutex
+	created []apiObject // beside pods and claims
 }
 
 // simulate makes the pods, lets them come to rest, judges, and removes them.
@@ -170,6 +174,6 @@ func (r *run) judgeExpectations() {
 	r.report.Metrics.OverAllocations = len(r.judge.Problems())
 	r.report.Expectations = nil
 	for _, e := range r.Scenario.Expectations {
-		r.report.Expectations = append(r.report.Expectations, r.report.Metrics.Evaluate(e.That, e.Message))
+		r.report.Expectations = append(r.report.Expectations, r.report.Evaluate(e.That, e.Message))
 	}
 }

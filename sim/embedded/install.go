@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,18 +38,19 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	classes := c.config.Scenario.Storage.Classes
-	names := map[string]string{}
-	for _, class := range classes.All() {
-		names[class.Name] = class.Name
+	classes, names := c.config.Scenario.Storage.Classes, c.storageClasses()
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		_, err := c.Client.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
-			ObjectMeta: metav1.ObjectMeta{Name: class.Name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": class.Name},
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": names[name]},
 			VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
 			AllowVolumeExpansion: ptr.To(true),
 		}, metav1.CreateOptions{})
 		if err != nil {
-			return fmt.Errorf("StorageClass %s: %w", class.Name, err)
+			return fmt.Errorf("StorageClass %s: %w", name, err)
 		}
+	}
+	if !*c.config.Scenario.Settings.InlineAccounting {
+		return nil
 	}
 	policies, err := admission.Objects(admission.Config{Classes: classes, StorageClasses: names, AgentNamespace: Namespace, AgentAccount: "podlv"})
 	if err != nil {
@@ -63,9 +66,25 @@ func (c *Cluster) install(ctx context.Context) error {
 	return nil
 }
 
+// storageClasses are the device classes by the names of their StorageClasses: one of
+// its own for each, and those that the scenario adds.
+func (c *Cluster) storageClasses() map[string]string {
+	names := maps.Clone(c.config.Scenario.StorageClasses)
+	if names == nil {
+		names = map[string]string{}
+	}
+	for _, class := range c.config.Scenario.Storage.All() {
+		names[class.Name] = class.Name
+	}
+	return names
+}
+
 // admitted waits until every policy holds: an API server takes one up a second or so
 // after it was made, and lets pods pass until then.
 func (c *Cluster) admitted(ctx context.Context) error {
+	if !*c.config.Scenario.Settings.InlineAccounting {
+		return nil // there are none
+	}
 	for _, class := range c.config.Scenario.Storage.All() {
 		if !class.Pool.Counted() {
 			continue
@@ -149,7 +168,7 @@ func (c *Cluster) published(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if want := len(c.Nodes) * len(classes.All()); len(all) < want {
+		if want := len(c.Nodes) * len(c.storageClasses()); len(all) < want {
 			return errors.New("capacity objects are missing")
 		}
 		return nil

@@ -12,12 +12,14 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// environment is what expectations see: metrics, and nothing else. Its fields are those
-// of Metrics, so that a name that is not one of them does not compile.
+// environment is what expectations see: metrics, and workloads by their names. Their
+// fields are those of Metrics and Workload, so that a name that is not one of them does
+// not compile.
 func environment() (*cel.Env, error) {
 	return cel.NewEnv(
-		ext.NativeTypes(reflect.TypeFor[Metrics](), ext.ParseStructTag("json")),
+		ext.NativeTypes(reflect.TypeFor[Metrics](), reflect.TypeFor[Workload](), ext.ParseStructTag("json")),
 		cel.Variable("metrics", cel.ObjectType("report.Metrics")),
+		cel.Variable("workloads", cel.MapType(cel.StringType, cel.ObjectType("report.Workload"))),
 		cel.CrossTypeNumericComparisons(true),
 	)
 }
@@ -57,23 +59,27 @@ type Result struct {
 }
 
 // Evaluate is whether an expectation holds.
-func (m Metrics) Evaluate(that, message string) Result {
-	r := Result{That: that, Message: message}
+func (r *Report) Evaluate(that, message string) Result {
+	result := Result{That: that, Message: message}
 	program, err := compile(that)
 	if err == nil {
 		var value any
-		if value, err = evaluated(program, m); err == nil {
-			r.Held, _ = value.(bool)
+		if value, err = evaluated(program, r); err == nil {
+			result.Held, _ = value.(bool)
 		}
 	}
 	if err != nil {
-		r.Error = err.Error()
+		result.Error = err.Error()
 	}
-	return r
+	return result
 }
 
-func evaluated(program cel.Program, m Metrics) (any, error) {
-	value, _, err := program.Eval(map[string]any{"metrics": m})
+func evaluated(program cel.Program, r *Report) (any, error) {
+	workloads := map[string]Workload{}
+	for _, w := range r.Workloads {
+		workloads[w.Name] = w
+	}
+	value, _, err := program.Eval(map[string]any{"metrics": r.Metrics, "workloads": workloads})
 	if err != nil {
 		return nil, err
 	}
