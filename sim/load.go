@@ -90,8 +90,10 @@ func (r *run) make(ctx context.Context, i int) error {
 				return err
 			}
 		}
+		r.tracker.begun(w.Name)
 		return nil
 	}
+	r.tracker.begun(w.Name)
 	start := time.Now()
 	making, ctx := errgroup.WithContext(ctx)
 	making.SetLimit(makers)

@@ -71,9 +71,25 @@ func (r *run) create(ctx context.Context, object runtime.Object) error {
 		return fmt.Errorf("make %s: %w", o, err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.created = append(r.created, o)
+	r.mu.Unlock()
+	if o.plural == "resourcequotas" {
+		return r.quotaHolds(ctx, o.name)
+	}
 	return nil
+}
+
+// quotaHolds waits until a ResourceQuota is counted: until then it limits nothing.
+func (r *run) quotaHolds(ctx context.Context, name string) error {
+	for {
+		q, err := r.cluster.Client.CoreV1().ResourceQuotas(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil || len(q.Status.Hard) > 0 {
+			return err
+		}
+		if err := r.later(ctx, settlePoll, ctx.Err); err != nil {
+			return err
+		}
+	}
 }
 
 // removeCreated removes what create made, that which makes pods first.

@@ -24,6 +24,14 @@ func (t *tracker) expect(workload string, pods int) {
 	t.progress = time.Now()
 }
 
+// begun takes up that the pods of a workload are being made, and that what they need is
+// there.
+func (t *tracker) begun(workload string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.started[workload] = true
+}
+
 // record is what is known of a pod, with mu held; nil for pods that are not the
 // run's, or are lost. A pod that a controller has made is new.
 func (t *tracker) record(pod *corev1.Pod) *podRecord {
@@ -170,5 +178,5 @@ func (t *tracker) done(workload string) (n int) {
 func (t *tracker) workloadDone(workload string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.done(workload) >= t.planned[workload]+t.expected[workload]
+	return t.started[workload] && t.done(workload) >= t.planned[workload]+t.expected[workload]
 }

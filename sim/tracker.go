@@ -82,7 +82,7 @@ var _ kubelet.Observer = &tracker{}
 func newTracker() *tracker {
 	return &tracker{
 		pods: map[string]*podRecord{}, byUID: map[types.UID]*podRecord{}, ofClaim: map[string]*podRecord{},
-		planned: map[string]int{}, expected: map[string]int{}, lost: map[string]int{},
+		planned: map[string]int{}, expected: map[string]int{}, started: map[string]bool{}, lost: map[string]int{},
 		calls: map[string]int{}, reasons: map[string]*report.Reason{}, refusal: -1,
 	}
 }

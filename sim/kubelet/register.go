@@ -38,16 +38,16 @@ const (
 // nodeIDAnnotation says the node's id of each CSI driver.
 const nodeIDAnnotation = "csi.volume.kubernetes.io/nodeid"
 
-// Register makes the Node, which is Ready. One that is there is an error.
+// Register makes the Node, which is Ready. One that is there is taken up.
 func (k *Kubelet) Register(ctx context.Context) error {
 	node := k.Node.DeepCopy()
 	node.Status.Allocatable = node.Status.Capacity.DeepCopy()
 	now := metav1.NewTime(k.Clock.Now())
-	node.Status.Conditions = []corev1.NodeCondition{{
-		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status",
-		LastHeartbeatTime: now, LastTransitionTime: now,
-	}}
+	node.Status.Conditions = []corev1.NodeCondition{ready(now)}
 	made, err := k.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return k.takeUp(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("register node %s: %w", k.node, err)
 	}

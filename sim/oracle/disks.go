@@ -19,6 +19,7 @@ type group struct {
 	extent int64 // bytes
 	total  int64 // bytes in extents, of all PVs
 	taken  int64 // bytes that LVs lie on
+	own    int64 // of these, what is no LV's: the spare of the thin pools' metadata
 	lvs    map[string]*logicalVolume
 }
 
@@ -117,6 +118,8 @@ func read(host *fakelvm.Host) (groups map[string]*group, wrong []string, err err
 			g.taken += bytes
 			if l := g.lvs[name]; l != nil {
 				l.lies += bytes
+			} else {
+				g.own += bytes
 			}
 		}
 	}
