@@ -105,7 +105,7 @@ func (r *Report) Seconds() float64 {
 func (r *Report) Write(dir string) error {
 	all := Prepare(dir)
 	for name, write := range map[string]func(io.Writer) error{
-		"report.json": r.JSON, "junit.xml": r.JUnit,
+		"report.json": r.JSON, "junit.xml": r.JUnit, "report.html": r.Page, "report.md": r.Markdown, "metrics.prom": r.Prometheus,
 	} {
 		all = errors.Join(all, r.file(dir, name, write))
 	}
