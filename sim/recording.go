@@ -24,7 +24,7 @@ func newRecorder(s *scenario.Scenario, started time.Time) *trace.Recorder {
 	}
 	nodes := 0
 	s.Each(func(string, *scenario.NodeGroup) { nodes++ })
-	return trace.New(s.Name, started, pools, nodes)
+	return trace.New(s.Name, started, workloadLabel, pools, nodes)
 }
 
 // record lets the recorder see what happens, until ctx ends.

@@ -31,7 +31,7 @@ type Metrics struct {
 	// PodsDown is how many ran and do not since their node had an outage; ToRunningAgain is
 	// the time from an outage until a pod ran again.
 	PodsDown       int     `json:"podsDown"`
-	ToRunningAgain Seconds `json:"toRunningAgain"`
+	ToRunningAgain Seconds `json:"toRunningAgain" unit:"seconds"`
 	// WrongNodeBinds is how many pods were bound to a node whose disks had no room for
 	// their inline and generic ephemeral volumes, by the fake disks' own account.
 	WrongNodeBinds int `json:"wrongNodeBinds"`

@@ -188,7 +188,7 @@ func large(nodes, pods int) *Report {
 	}
 	r := &Report{Scenario: "large", Description: "Many nodes.", Trace: x, Phases: []Phase{{"control plane", 5}, {"pods", 100}, {"removal", 14}}}
 	r.Metrics = Metrics{Nodes: nodes, Pods: pods, PodsRunning: pods}
-	r.Expectations = []Result{r.Metrics.Evaluate("metrics.podsRunning == metrics.pods", "every pod runs")}
+	r.Expectations = []Result{r.Evaluate("metrics.podsRunning == metrics.pods", "every pod runs")}
 	c := &x.Cluster
 	for i := range int64(500) {
 		c.At = append(c.At, 5000+i*200)

@@ -27,6 +27,7 @@ const (
 type Recorder struct {
 	scenario string
 	started  time.Time
+	label    string // of a pod: its workload
 	pools    []PoolClasses
 	samples  int // of a pool
 
@@ -60,6 +61,7 @@ type podRecord struct {
 	unplaced string   // what the scheduler said last
 
 	ran, refused, ended bool
+	told                bool // kubelet has said that it runs
 }
 
 type claimRecord struct {
@@ -79,10 +81,11 @@ const (
 	endedColumn
 )
 
-// New makes a recorder. Its times begin at started. nodes is how many there will be.
-func New(scenario string, started time.Time, pools []PoolClasses, nodes int) *Recorder {
+// New makes a recorder. Its times begin at started. nodes is how many there will be, label
+// the key of the label of pods that has the name of their workload.
+func New(scenario string, started time.Time, label string, pools []PoolClasses, nodes int) *Recorder {
 	return &Recorder{
-		scenario: scenario, started: started, pools: pools,
+		scenario: scenario, started: started, label: label, pools: pools,
 		samples:  min(max(allSamples/max(nodes*len(pools), 1), 40), mostSamples),
 		texts:    map[string]string{},
 		cluster:  series{most: mostSamples, peak: func(v []int64) int64 { return v[waitingColumn] + v[startingColumn] }},
@@ -136,6 +139,10 @@ func (r *Recorder) Moment(pod types.UID, what kubelet.Moment, why string) {
 	case kubelet.Refused:
 		r.refuse(p, why)
 	case kubelet.Running:
+		if p.told { // after an outage
+			p.add(Step{At: r.now(), What: Running, Text: "again"})
+		}
+		p.told = true
 		r.run(p)
 	case kubelet.Ended:
 		r.end(p, why)

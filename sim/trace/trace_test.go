@@ -32,7 +32,7 @@ import (
 const gib = 1 << 30
 
 func recorder() *Recorder {
-	return New("x", time.Now(), []PoolClasses{{"ssd", []string{"ssd", "mirrored"}}}, 2)
+	return New("x", time.Now(), "app", []PoolClasses{{"ssd", []string{"ssd", "mirrored"}}}, 2)
 }
 
 // whats are the steps, without their times.
@@ -111,6 +111,7 @@ func TestTheLifeOfAPod(t *testing.T) {
 	running.Status.Phase = corev1.PodRunning
 	r.podIs(bound, running)
 	r.Sample()
+	r.Moment("a-uid", kubelet.Running, "")
 	r.Moment("a-uid", kubelet.Ended, "")
 	r.Moment("a-uid", kubelet.Gone, "")
 	r.podGone(running)
@@ -121,7 +122,7 @@ func TestTheLifeOfAPod(t *testing.T) {
 	a := x.Pods[0]
 	require.Equal(t, []string{
 		"made", "unplaced 0/2 nodes", "unplaced 0/3 nodes", "bound node-1", "called NodePublishVolume Aborted node-1 busy",
-		"told node-1 FailedMount: busy", "running", "ended", "cleared", "removed",
+		"told node-1 FailedMount: busy", "running", "running again", "ended", "cleared", "removed",
 	}, whats(a.Steps))
 	require.InDelta(t, 1.2, a.Steps[4].Took, 1e-9)
 	require.Equal(t, Ran, a.State)
@@ -284,7 +285,7 @@ func TestATraceIsReadAgain(t *testing.T) {
 
 // A thousand nodes and ten thousand pods stay a few megabytes.
 func TestATraceIsBounded(t *testing.T) {
-	r := New("large", time.Now(), []PoolClasses{{"ssd", []string{"ssd"}}}, 1000)
+	r := New("large", time.Now(), "app", []PoolClasses{{"ssd", []string{"ssd"}}}, 1000)
 	message := func(i int) string {
 		return fmt.Sprintf("0/1000 nodes are available: %d Insufficient podlv.dev/ssd. preemption: 0/1000 nodes are available: 1000 No preemption victims found for incoming pod.", i)
 	}

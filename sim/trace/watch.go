@@ -180,7 +180,7 @@ func (r *Recorder) pod(pod *corev1.Pod) *podRecord {
 		return p
 	}
 	key := pod.Namespace + "/" + pod.Name
-	at, workload := r.now(), pod.Labels["app"]
+	at, workload := r.now(), pod.Labels[r.label]
 	if m, ok := r.making[key]; ok {
 		at, workload = m.at, m.workload
 		delete(r.making, key)
