@@ -57,6 +57,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"a control plane that ends": {[]string{"run", good, "--out=" + filepath.Join(dir, "out")}, dir, 2, []string{"start the cluster: the control plane ended (exit status 1)", "(logs are in "}},
 		"no room for its VG":        {[]string{"run", good, "--out=" + filepath.Join(dir, "out"), "--set=nodes[0].volumeGroups[0]={name: vg0, disks: [1Mi]}"}, dir, 2, []string{"node node-0: fakelvm: vgcreate vg0"}},
 		"an unknown command":        {[]string{"rnu"}, dir, 2, []string{`unknown command "rnu"`}},
+		"a schema":                  {[]string{"schema", "report"}, "", 0, []string{`"podsRunning": {`}},
+		"a schema of nothing":       {[]string{"schema", "node"}, "", 2, []string{`schema "node": must be report or scenario`}},
 		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps           Three nodes", "topolvm-117  "}},
 	} {
 		t.Run(name, func(t *testing.T) {
