@@ -63,6 +63,7 @@ type tracker struct {
 	byUID         map[types.UID]*podRecord
 	planned       map[string]int        // workload → pods that the run itself makes
 	expected      map[string]int        // workload → pods that others are to make
+	started       map[string]bool       // workloads whose pods are being made
 	lost          map[string]int        // workload → pods that somebody else removed
 	again         []time.Duration       // from an outage to Running again
 	ofClaim       map[string]*podRecord // by the claim's name
