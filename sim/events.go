@@ -70,7 +70,7 @@ func (r *run) happen(ctx context.Context) error {
 		if o.Random {
 			nodes = []string{nodes[random.IntN(len(nodes))]}
 		}
-		r.Progress("event: %s on %s", o.What(), strings.Join(nodes, ", "))
+		r.event("%s on %s", o.What(), strings.Join(nodes, ", "))
 		for _, name := range nodes {
 			happening.Go(func() error {
 				err := r.toNode(ctx, o, r.cluster.Node(name))
@@ -89,7 +89,7 @@ func (r *run) toWorkload(ctx context.Context, o occasion) (err error) {
 	if o.Grow != nil {
 		err = r.grow(ctx, *o.Grow)
 	} else {
-		r.Progress("event: %s is to have %d pods", o.Scale.Workload, o.Scale.Pods)
+		r.event("%s is to have %d pods", o.Scale.Workload, o.Scale.Pods)
 		err = r.scale(ctx, o.Scale.Workload, o.Scale.Pods)
 	}
 	if ctx.Err() != nil {
@@ -243,7 +243,7 @@ func (r *run) grow(ctx context.Context, g scenario.Growth) error {
 		}
 		grown++
 	}
-	r.Progress("event: %d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
+	r.event("%d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
 	return nil
 }
 

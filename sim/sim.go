@@ -6,7 +6,7 @@
 //
 // There is only Run, with its Config. The parts are packages of their own: scenario
 // (what is to be simulated), embedded (the cluster), kubelet (a fake), router (who
-// is told of what), oracle (the judge) and report.
+// is told of what), oracle (the judge), trace (what happened) and report.
 package sim
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/podlv/podlv/sim/oracle"
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/scenario"
+	"github.com/podlv/podlv/sim/trace"
 )
 
 // Config is what a run is given.
@@ -80,7 +81,8 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 		Config: c, tracker: newTracker(), judge: oracle.New(c.Scenario.Storage.Classes, hosts),
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
 	}
-	r.tracker.judge = r.judge
+	r.trace = newRecorder(c.Scenario, r.report.Started)
+	r.tracker.judge, r.tracker.trace, r.judge.Watcher = r.judge, r.trace, r.trace
 	start := time.Now()
 	r.cluster, err = embedded.Start(ctx, embedded.Config{
 		Program: c.ControlPlane, Dir: c.Dir, Scenario: c.Scenario, Observer: r.tracker,
@@ -108,6 +110,7 @@ type run struct {
 	tracker *tracker
 	judge   *oracle.Oracle
 	report  *report.Report
+	trace   *trace.Recorder
 
 	mu      sync.Mutex
 	created []apiObject // beside pods and claims
@@ -132,6 +135,9 @@ func (r *run) simulate(ctx context.Context) error {
 		}
 	}()
 	if err := r.tracker.watch(r.cluster.Router.Factory()); err != nil {
+		return err
+	}
+	if err := r.record(watching); err != nil {
 		return err
 	}
 	begin := time.Now()
@@ -166,6 +172,7 @@ func (r *run) simulate(ctx context.Context) error {
 		r.report.Add("removal", begin)
 	}
 	r.judgeExpectations()
+	r.report.Trace = r.trace.Trace()
 	return err
 }
 
