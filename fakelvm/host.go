@@ -31,9 +31,9 @@ type Host struct {
 	mounts  []*mount
 	folders map[string]bool // the fake tree: true for a folder, false for a file
 	files   map[string][]byte
-	minors  map[int]bool    // device-mapper minors in use
-	serial  uint64          // source of UUIDs
-	auto    bool            // LVs are activated at boot
+	minors  map[int]bool // device-mapper minors in use
+	serial  uint64       // source of UUIDs
+	auto    bool         // LVs are activated at boot
 	boots   int
 
 	faults faults
