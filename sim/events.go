@@ -169,7 +169,7 @@ func (r *run) takeSpace(ctx context.Context, o occasion, n *embedded.Node) {
 	lv := o.LVCreate
 	_, err := n.Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", o.number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
 	if err != nil && ctx.Err() == nil {
-		r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", n.Name, err)})
+		r.Progress("event on node %s: %v", n.Name, err)
 	}
 }
 

@@ -291,6 +291,11 @@ func (t *tracker) keep(problems []string) {
 func (r *run) teardown(ctx context.Context) error {
 	r.Progress("removing all pods and claims")
 	r.tracker.close()
+	for _, n := range r.cluster.Nodes { // what is on a machine without power can go only when it is back
+		if err := n.PowerOn(ctx); err != nil {
+			return fmt.Errorf("start node %s again: %w", n.Name, err)
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, teardownTime)
 	defer cancel()
 	if err := r.removeCreated(limited); err != nil {

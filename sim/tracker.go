@@ -186,7 +186,7 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, why str
 		}
 	case kubelet.Refused:
 		p.refused = now
-	case kubelet.Running:
+	case kubelet.Running, kubelet.Back:
 		if !p.down.IsZero() {
 			t.again = append(t.again, now.Sub(p.down))
 			p.down = time.Time{}
