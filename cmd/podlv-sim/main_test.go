@@ -59,7 +59,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"an unknown command":        {[]string{"rnu"}, dir, 2, []string{`unknown command "rnu"`}},
 		"a schema":                  {[]string{"schema", "report"}, "", 0, []string{`"podsRunning": {`}},
 		"a schema of nothing":       {[]string{"schema", "node"}, "", 2, []string{`schema "node": must be report or scenario`}},
-		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps           Three nodes", "topolvm-117  "}},
+		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps                Three nodes", "topolvm-117  "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("PATH", row.path)
