@@ -184,7 +184,7 @@ func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, live
 
 // Pod implements kubelet.Observer.
 func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, why string) {
-	t.trace.Moment(pod.UID, what, why)
+	t.trace.Moment(node, pod, what, why)
 	wrong := ""
 	switch what { // before the lock: the oracle has its own
 	case kubelet.Bound:
