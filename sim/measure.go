@@ -39,6 +39,13 @@ func (r *run) measure() {
 	pods, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().Pods(namespace).List(labels.Everything()) // never fails
 	r.report.Waiting = r.tracker.waiting(pods)
 	r.tracker.figures(m)
+	m.CapacityStaleness = report.Distribution(r.judge.Stale())
+	m.StrandedBytes, m.PodsPartial = r.waitingRoom()
+	if p := r.tracker.firstPacking(); p != nil {
+		m.Pack(*p)
+	} else {
+		m.Pack(r.packed(nil))
+	}
 	r.report.Workloads = nil
 	for _, w := range r.Scenario.Workloads {
 		r.report.Workloads = append(r.report.Workloads, r.tracker.workload(w.Name))
@@ -75,6 +82,7 @@ func (t *tracker) figures(m *report.Metrics) {
 	defer t.mu.Unlock()
 	var bound, running []time.Duration
 	var first, last time.Time
+	var binds []time.Time
 	clean := 0
 	for _, p := range t.pods {
 		if first.IsZero() || p.made.Before(first) {
@@ -82,6 +90,7 @@ func (t *tracker) figures(m *report.Metrics) {
 		}
 		if !p.bound.IsZero() {
 			bound = append(bound, p.bound.Sub(p.made))
+			binds = append(binds, p.bound)
 		}
 		switch {
 		case p.rejected != "":
@@ -107,9 +116,12 @@ func (t *tracker) figures(m *report.Metrics) {
 			m.PodsWaiting++
 			if p.bound.IsZero() {
 				m.PodsUnbound++
+			} else {
+				m.PodsStuck++
 			}
 		}
 	}
+	m.BindsPerSecond, m.PeakBindsPerSecond = rates(first, binds)
 	for _, n := range t.lost {
 		m.PodsLost += n
 	}

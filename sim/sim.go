@@ -82,6 +82,7 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
 	}
 	r.trace = newRecorder(c.Scenario, r.report.Started)
+	r.tracker.pack = r.packed
 	r.tracker.judge, r.tracker.trace, r.judge.Watcher = r.judge, r.trace, r.trace
 	start := time.Now()
 	r.cluster, err = embedded.Start(ctx, embedded.Config{
@@ -140,6 +141,7 @@ func (r *run) simulate(ctx context.Context) error {
 	if err := r.record(watching); err != nil {
 		return err
 	}
+	before := r.apiUse(ctx)
 	begin := time.Now()
 	err := r.load(ctx)
 	r.report.Add("pods", begin)
@@ -156,6 +158,7 @@ func (r *run) simulate(ctx context.Context) error {
 	}
 	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
 	r.measure()
+	cost(r.report, before, r.apiUse(ctx), r.tracker.published())
 	r.report.Metrics.Orphans = -1
 	switch {
 	case r.cluster.Err() != nil:

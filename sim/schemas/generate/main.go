@@ -65,6 +65,7 @@ func reportSchema() (*jsonschema.Schema, error) {
 	}
 	s := r.Reflect(&report.Report{})
 	s.Title, s.Description = "report.json of podlv-sim", "What came of a simulation."
+	s.Definitions["Metrics"].Required = nil // what a target cannot know is absent
 	return s, nil
 }
 
