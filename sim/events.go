@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/podlv/podlv/sim/embedded"
 	"github.com/podlv/podlv/sim/scenario"
 )
 
@@ -36,21 +35,23 @@ func (r *run) happen(ctx context.Context) error {
 			}
 			continue
 		}
-		r.takeSpace(ctx, e, i)
+		if err := r.takeSpace(ctx, e, i); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // takeSpace makes an LV that is not podlv's. That there is no room for it is no error of
 // the run: an administrator would see it, too.
-func (r *run) takeSpace(ctx context.Context, e scenario.Event, number int) {
+func (r *run) takeSpace(ctx context.Context, e scenario.Event, number int) error {
 	lv := e.LVCreate
-	at := slices.IndexFunc(r.cluster.Nodes, func(n *embedded.Node) bool { return n.Name == e.Node })
 	r.Progress("event: somebody makes an LV of %d MiB in %s of %s", lv.Size>>20, lv.VolumeGroup, e.Node)
-	_, err := r.cluster.Nodes[at].Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
-	if err != nil && ctx.Err() == nil {
-		r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", e.Node, err)})
+	refused, err := r.cluster.Happen(ctx, e, number)
+	if refused != nil && ctx.Err() == nil {
+		r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", e.Node, refused)})
 	}
+	return err
 }
 
 // grow makes the bound claims of a workload larger: what a user writes into the claim,
@@ -58,9 +59,9 @@ func (r *run) takeSpace(ctx context.Context, e scenario.Event, number int) {
 // node, as podlv, that is all it does (external-resizer 2.2.0, pkg/resizer/trivial_resizer.go);
 // kubelet does the rest.
 func (r *run) grow(ctx context.Context, g scenario.Growth) error {
-	core := r.cluster.Client.CoreV1()
+	core := r.Client.CoreV1()
 	size := resource.NewQuantity(int64(g.Size), resource.BinarySI)
-	lister := r.cluster.Router.Factory().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace)
+	lister := r.Informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace)
 	request, err := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}}})
 	if err != nil {
 		return err
@@ -75,14 +76,17 @@ func (r *run) grow(ctx context.Context, g scenario.Growth) error {
 		if err != nil || claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity.Storage().Cmp(*size) >= 0 {
 			continue
 		}
-		if _, err := core.PersistentVolumeClaims(namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
+		if _, err := core.PersistentVolumeClaims(r.Namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("grow claim %s: %w", name, err)
 		}
 		r.tracker.growing(1)
+		grown++
+		if r.Resizes {
+			continue
+		}
 		if _, err := core.PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType, capacity, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
 		}
-		grown++
 	}
 	r.Progress("event: %d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
 	return nil

@@ -19,9 +19,6 @@ import (
 	"github.com/podlv/podlv/sim/scenario"
 )
 
-// namespace is that of the simulated pods.
-const namespace = metav1.NamespaceDefault
-
 // makers make pods of one workload at once. The API server, on the same processors, is
 // not faster with more.
 const makers = 8
@@ -175,12 +172,15 @@ func (r *run) makeOne(ctx context.Context, w scenario.Workload, p simulatedPod) 
 	var claims []string
 	for _, c := range p.claims {
 		claims = append(claims, c.Name)
-		if _, err := r.cluster.Client.CoreV1().PersistentVolumeClaims(namespace).Create(ctx, c, metav1.CreateOptions{}); err != nil {
+		if _, err := r.Client.CoreV1().PersistentVolumeClaims(r.Namespace).Create(ctx, c, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("make claim %s: %w", c.Name, err)
 		}
 	}
+	if r.Dress != nil {
+		r.Dress(&p.pod.Spec, time.Duration(w.Lifetime))
+	}
 	r.tracker.making(w.Name, p.pod, claims, w.Lifetime > 0)
-	if _, err := r.cluster.Client.CoreV1().Pods(namespace).Create(ctx, p.pod, metav1.CreateOptions{}); err != nil {
+	if _, err := r.Client.CoreV1().Pods(r.Namespace).Create(ctx, p.pod, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make pod %s: %w", p.pod.Name, err)
 	}
 	return nil
@@ -242,11 +242,11 @@ func (r *run) removeEnded(ctx context.Context) error {
 }
 
 func (r *run) removePod(ctx context.Context, name string) error {
-	if err := r.cluster.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+	if err := r.Client.CoreV1().Pods(r.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
 		return fmt.Errorf("remove pod %s: %w", name, err)
 	}
 	for _, c := range r.tracker.claimsOf(name) {
-		if err := r.cluster.Client.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, c, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+		if err := r.Client.CoreV1().PersistentVolumeClaims(r.Namespace).Delete(ctx, c, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
 			return fmt.Errorf("remove claim %s: %w", c, err)
 		}
 	}

@@ -5,10 +5,13 @@ package report
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
 )
 
@@ -44,7 +47,7 @@ func compile(that string) (cel.Program, error) {
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("is a %s; it must be true or false", ast.OutputType())
 	}
-	return env.Program(ast)
+	return env.Program(ast, cel.EvalOptions(cel.OptPartialEval))
 }
 
 // Result is what became of an expectation.
@@ -52,19 +55,22 @@ type Result struct {
 	That    string `json:"that"`
 	Message string `json:"message"`
 	Held    bool   `json:"held"`
+	// Skipped is which of the metrics it hangs on cannot be known on the target: whether it
+	// held, nobody knows.
+	Skipped string `json:"skipped,omitempty"`
 	// Error is why it could not be found out, "" when it could.
 	Error string `json:"error,omitempty"`
 }
 
-// Evaluate is whether an expectation holds.
-func (m Metrics) Evaluate(that, message string) Result {
+// Evaluate is whether an expectation holds. unknown are the names of metrics that have no
+// value; it is skipped when it hangs on one of them.
+func (m Metrics) Evaluate(that, message string, unknown ...string) Result {
 	r := Result{That: that, Message: message}
 	program, err := compile(that)
 	if err == nil {
 		var value any
-		if value, err = evaluated(program, m); err == nil {
-			r.Held, _ = value.(bool)
-		}
+		value, r.Skipped, err = evaluated(program, m, unknown)
+		r.Held, _ = value.(bool)
 	}
 	if err != nil {
 		r.Error = err.Error()
@@ -72,10 +78,33 @@ func (m Metrics) Evaluate(that, message string) Result {
 	return r
 }
 
-func evaluated(program cel.Program, m Metrics) (any, error) {
-	value, _, err := program.Eval(map[string]any{"metrics": m})
-	if err != nil {
-		return nil, err
+func evaluated(program cel.Program, m Metrics, unknown []string) (value any, skipped string, err error) {
+	var patterns []*cel.AttributePatternType
+	for _, name := range unknown {
+		patterns = append(patterns, cel.AttributePattern("metrics").QualString(name))
 	}
-	return value.Value(), nil
+	vars, err := cel.PartialVars(map[string]any{"metrics": m}, patterns...)
+	if err != nil {
+		return nil, "", err
+	}
+	out, _, err := program.Eval(vars)
+	if err != nil {
+		return nil, "", err
+	}
+	if u, ok := out.(*types.Unknown); ok {
+		return nil, strings.Join(trails(u), ", ") + " cannot be known on this target", nil
+	}
+	return out.Value(), "", nil
+}
+
+// trails are the names that an outcome hangs on, sorted.
+func trails(u *types.Unknown) []string {
+	names := map[string]bool{}
+	for _, id := range u.IDs() {
+		attributes, _ := u.GetAttributeTrails(id)
+		for _, a := range attributes {
+			names[a.String()] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
