@@ -182,6 +182,12 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ strin
 func (t *tracker) Call(c kubelet.Call) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if c.Method == "" { // a failed call of the pod, which is counted elsewhere
+		if p := t.byUID[c.Pod]; p != nil {
+			p.failed = true
+		}
+		return
+	}
 	if c.Err == nil {
 		if c.Method == "NodeExpandVolume" {
 			t.grown++

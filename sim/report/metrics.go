@@ -63,6 +63,10 @@ type Metrics struct {
 	Orphans int `json:"orphans"`
 }
 
+// FromDisks are the names of the metrics that only somebody can know who looks at the
+// nodes' disks.
+var FromDisks = []string{"wrongNodeBinds", "peakUtilisation", "firstRefusalUtilisation", "overAllocations", "capacityErrors", "orphans"}
+
 // Seconds is the distribution of times; all 0 when there are none.
 type Seconds struct {
 	P50 float64 `json:"p50"`
