@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim sim-kind demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -101,6 +101,13 @@ test-control-plane: controlplane ## a real scheduler and controllers: by themsel
 sim: controlplane ## run SCENARIO (first-steps) on a real control plane over fake nodes
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv-sim
 	bin/podlv-sim run $(or $(SCENARIO),first-steps)
+
+# KIND_NODE_IMAGE is the image of the nodes, in place of kind's own.
+sim-kind: ## first-steps and topolvm-117 on kind: real kubelets, fake LVM; needs a container engine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv ./cmd/podlv-sim
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fakelvm ./fakelvm/lvm
+	bin/podlv-sim run $(or $(SCENARIO),first-steps) --target kind --out out/kind
+	$(if $(SCENARIO),,bin/podlv-sim run topolvm-117 --target kind --out out/kind)
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)

@@ -77,6 +77,9 @@ type Access struct {
 	Resizes bool
 	// Unknown are the names of metrics that cannot be known here.
 	Unknown []string
+	// Quiet is how long nothing must have happened at least before nothing more is waited
+	// for: a real kubelet backs off for longer than a scenario counts on.
+	Quiet time.Duration
 	// Dress, when set, gives a pod's containers something real to run for so long, to the
 	// end of the pod if 0, and translates what is the scenario's, such as names of nodes.
 	Dress func(spec *corev1.PodSpec, lifetime time.Duration)

@@ -202,6 +202,7 @@ func (r *run) settle(ctx context.Context, total int, made, happened <-chan struc
 	}
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
+	quiet := max(time.Duration(r.Scenario.Until.Quiet), r.Quiet)
 	var told time.Time
 	for {
 		c, since := r.tracker.counts()
@@ -214,8 +215,8 @@ func (r *run) settle(ctx context.Context, total int, made, happened <-chan struc
 		case !over():
 		case c.Done == total && c.Growing == 0:
 			return nil
-		case time.Since(since) > time.Duration(r.Scenario.Until.Quiet):
-			r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", time.Duration(r.Scenario.Until.Quiet), c.Done, total)
+		case time.Since(since) > quiet:
+			r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", quiet, c.Done, total)
 			return nil
 		}
 		select {

@@ -172,6 +172,6 @@ func (r *run) judgeExpectations() {
 	r.report.Metrics.OverAllocations = len(r.judge.Problems())
 	r.report.Expectations = nil
 	for _, e := range r.Scenario.Expectations {
-		r.report.Expectations = append(r.report.Expectations, r.report.Metrics.Evaluate(e.That, e.Message, r.Unknown...))
+		r.report.Expectations = append(r.report.Expectations, r.report.Evaluate(e.That, e.Message))
 	}
 }

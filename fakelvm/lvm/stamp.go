@@ -33,26 +33,22 @@ const (
 // stamp writes the first blocks of the disks that are files in the machine's folder. What
 // follows the label is the fake's own: who reads it may only ask whether it is another.
 func (p *program) stamp(h *fakelvm.Host) error {
-	disks, err := p.specs()
-	if err != nil {
-		return err
-	}
-	for _, d := range disks {
-		if in, err := filepath.Rel(p.dir, d.path); err != nil || strings.HasPrefix(in, "..") {
+	for _, disk := range h.Disks() {
+		if in, err := filepath.Rel(p.dir, disk); err != nil || strings.HasPrefix(in, "..") {
 			continue
 		}
-		stamp, err := h.Stamp(d.path)
+		stamp, err := h.Stamp(disk)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // taken away
-			if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := os.Remove(disk); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			continue
 		case err != nil && !errors.Is(err, lvm.ErrNoLabel):
 			return err
 		}
-		if err := writeDisk(d.path, blocks(stamp, err == nil)); err != nil {
-			return fmt.Errorf("disk %s: %w", d.path, err)
+		if err := writeDisk(disk, blocks(stamp, err == nil)); err != nil {
+			return fmt.Errorf("disk %s: %w", disk, err)
 		}
 	}
 	return nil

@@ -148,38 +148,21 @@ func (p *program) watch() error {
 	}
 }
 
-// spec is a disk of FAKELVM_DISKS.
-type spec struct {
-	path string
-	size int64
-}
-
-func (p *program) specs() (all []spec, err error) {
-	for _, text := range strings.FieldsFunc(p.disks, func(r rune) bool { return r == ',' || r == ' ' }) {
-		path, size, ok := strings.Cut(text, "=")
+// plug adds the disks of FAKELVM_DISKS that the machine has not got.
+func (p *program) plug(h *fakelvm.Host) error {
+	for _, spec := range strings.FieldsFunc(p.disks, func(r rune) bool { return r == ',' || r == ' ' }) {
+		path, size, ok := strings.Cut(spec, "=")
 		if !ok {
-			return nil, fmt.Errorf("FAKELVM_DISKS: %q is not PATH=SIZE", text)
+			return fmt.Errorf("FAKELVM_DISKS: %q is not PATH=SIZE", spec)
+		}
+		if h.HasDisk(path) {
+			continue
 		}
 		n, err := parseSize(size)
 		if err != nil {
-			return nil, fmt.Errorf("FAKELVM_DISKS: %s: %w", path, err)
+			return fmt.Errorf("FAKELVM_DISKS: %s: %w", path, err)
 		}
-		all = append(all, spec{path, n})
-	}
-	return all, nil
-}
-
-// plug adds the disks of FAKELVM_DISKS that the machine has not got.
-func (p *program) plug(h *fakelvm.Host) error {
-	disks, err := p.specs()
-	if err != nil {
-		return err
-	}
-	for _, d := range disks {
-		if h.HasDisk(d.path) {
-			continue
-		}
-		if err := h.AddDisk(fakelvm.Disk{Path: d.path, Size: d.size}); err != nil {
+		if err := h.AddDisk(fakelvm.Disk{Path: path, Size: n}); err != nil {
 			return err
 		}
 	}

@@ -218,7 +218,7 @@ func (w *Watcher) event(object any, old bool) {
 		return
 	}
 	call := kubelet.Call{Node: e.Source.Host, Pod: e.InvolvedObject.UID, Method: method, Code: code, Err: errors.New(e.Message)}
-	if w.config.Uncounted {
+	if w.config.Uncounted && code != noCall {
 		call.Method, more = "", 1
 	}
 	for range more {

@@ -4,6 +4,7 @@ package apiwatch
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,15 +33,21 @@ var callsOfKubelet = []struct{ says, method string }{
 // answered is an answer of an agent in a message, with its code.
 var answered = regexp.MustCompile(`rpc error: code = (\w+)`)
 
-// failure is which call of the agent an event tells of, and with what code it failed. What
-// never came to be a call, as when kubelet does not know the agent, is none.
+// troubles are reasons of kubelet's for a pod that does not start, which need not be calls.
+var troubles = []string{"FailedMount", "FailedMapVolume", "FailedCreatePodSandBox", "Failed", "InspectFailed"}
+
+// noCall is the code of what went wrong in kubelet itself.
+const noCall = "no call"
+
+// failure is which call of the agent an event tells of, and with what code it failed; of
+// what never came to be a call, as when kubelet does not know the agent, its reason.
 func failure(e *corev1.Event) (method, code string, ok bool) {
 	if e.Type != corev1.EventTypeWarning {
 		return "", "", false
 	}
 	m := answered.FindStringSubmatch(e.Message)
 	if m == nil {
-		return "", "", false
+		return e.Reason, noCall, slices.Contains(troubles, e.Reason)
 	}
 	code = m[1]
 	if e.Reason == "ProvisioningFailed" {

@@ -53,6 +53,7 @@ const DefaultPatience = 10 * time.Second
 const (
 	startTime   = 30 * time.Second // until a pod can be made in a new namespace
 	removalTime = 3 * time.Minute  // of the namespace
+	quiet       = 20 * time.Second // without which nothing more is to come
 	poll        = 200 * time.Millisecond
 )
 
@@ -84,7 +85,7 @@ func (c Config) Start(ctx context.Context, p sim.Parts) (sim.Cluster, error) {
 	p.Progress("all is made in namespace %s, which is removed in the end", ns.Name)
 	cluster := &cluster{progress: p.Progress, access: sim.Access{
 		TargetName: "kubeconfig", Client: client, Kubeconfig: c.Kubeconfig, Namespace: ns.Name, Nodes: nodes,
-		Resizes: true, Unknown: unknown(), Dress: dress.With(cmp.Or(c.Image, DefaultImage), corev1.PullIfNotPresent),
+		Resizes: true, Quiet: quiet, Unknown: unknown(), Dress: dress.With(cmp.Or(c.Image, DefaultImage), corev1.PullIfNotPresent),
 	}}
 	if err := cluster.start(ctx, p); err != nil {
 		return nil, errors.Join(err, cluster.Stop())

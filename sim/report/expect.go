@@ -15,12 +15,13 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// environment is what expectations see: metrics, and nothing else. Its fields are those
-// of Metrics, so that a name that is not one of them does not compile.
+// environment is what expectations see: metrics, whose fields are those of Metrics, so
+// that a name that is not one of them does not compile, and target, the report's.
 func environment() (*cel.Env, error) {
 	return cel.NewEnv(
 		ext.NativeTypes(reflect.TypeFor[Metrics](), ext.ParseStructTag("json")),
 		cel.Variable("metrics", cel.ObjectType("report.Metrics")),
+		cel.Variable("target", cel.StringType),
 		cel.CrossTypeNumericComparisons(true),
 	)
 }
@@ -62,28 +63,28 @@ type Result struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Evaluate is whether an expectation holds. unknown are the names of metrics that have no
-// value; it is skipped when it hangs on one of them.
-func (m Metrics) Evaluate(that, message string, unknown ...string) Result {
-	r := Result{That: that, Message: message}
+// Evaluate is whether an expectation holds. It is skipped when it hangs on a metric that
+// is unknown.
+func (r *Report) Evaluate(that, message string) Result {
+	x := Result{That: that, Message: message}
 	program, err := compile(that)
 	if err == nil {
 		var value any
-		value, r.Skipped, err = evaluated(program, m, unknown)
-		r.Held, _ = value.(bool)
+		value, x.Skipped, err = r.evaluated(program)
+		x.Held, _ = value.(bool)
 	}
 	if err != nil {
-		r.Error = err.Error()
+		x.Error = err.Error()
 	}
-	return r
+	return x
 }
 
-func evaluated(program cel.Program, m Metrics, unknown []string) (value any, skipped string, err error) {
+func (r *Report) evaluated(program cel.Program) (value any, skipped string, err error) {
 	var patterns []*cel.AttributePatternType
-	for _, name := range unknown {
+	for _, name := range r.Unknown {
 		patterns = append(patterns, cel.AttributePattern("metrics").QualString(name))
 	}
-	vars, err := cel.PartialVars(map[string]any{"metrics": m}, patterns...)
+	vars, err := cel.PartialVars(map[string]any{"metrics": r.Metrics, "target": r.Target}, patterns...)
 	if err != nil {
 		return nil, "", err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 func TestExpectationsAreJudged(t *testing.T) {
-	m := Metrics{Pods: 48, PodsRunning: 47, ToRunning: Seconds{P99: 4.5}, PeakUtilisation: 1}
+	m := &Report{Target: "kind", Metrics: Metrics{Pods: 48, PodsRunning: 47, ToRunning: Seconds{P99: 4.5}, PeakUtilisation: 1}}
 	for that, want := range map[string]bool{
 		"metrics.podsRunning == 47":                                 true,
 		"metrics.podsRunning == metrics.pods":                       false,
@@ -26,6 +26,8 @@ func TestExpectationsAreJudged(t *testing.T) {
 		"metrics.toRunning.p99 < 4.5":                               false,
 		"metrics.peakUtilisation == 1.0":                            true,
 		"metrics.podsRunning > 0 && metrics.wrongNodeBinds == 0":    true,
+		`metrics.toRunning.p99 < (target == "kind" ? 60 : 4)`:       true,
+		`target == "embedded"`:                                      false,
 		"[metrics.pods, metrics.podsRunning].exists(n, n % 2 == 1)": true,
 	} {
 		r := m.Evaluate(that, "x")

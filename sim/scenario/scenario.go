@@ -36,7 +36,11 @@ type Scenario struct {
 }
 
 // Storage is a file of pools and device classes.
-type Storage struct{ *driver.Classes }
+type Storage struct {
+	*driver.Classes
+	// Text is the file that they were read from.
+	Text string
+}
 
 // NodeGroup is nodes that are the same but for their names.
 type NodeGroup struct {
