@@ -48,6 +48,9 @@ type Config struct {
 	Kubelet    Witness              // what kubelet has on disk; nil only with the reaper off
 	Events     record.EventRecorder // nil without a Kubernetes API
 	Reaper     ReaperConfig
+	// CapacityPeriod is the least time between two writes of a node's capacity objects; 0:
+	// they are written at once. The simulator compares with drivers that poll.
+	CapacityPeriod time.Duration
 	// Metrics is where the agent's metrics are registered. nil: in a registry of its
 	// own, which HTTPAddress serves as it does this one.
 	Metrics *prometheus.Registry

@@ -42,6 +42,7 @@ type publisher struct {
 	cluster *Cluster
 	classes *ClassSource
 	model   *model
+	period  time.Duration // between two writes of capacity objects, at least
 	clock   clock.Clock
 	log     *slog.Logger
 
@@ -56,6 +57,7 @@ type publisher struct {
 	objects   capacityObjects
 	resources nodeResources
 	listed    time.Time
+	told      time.Time // when capacity objects were written last
 	last      published
 }
 
@@ -70,7 +72,7 @@ func newPublisher(c Config, m *model) (*publisher, error) {
 		return nil, fmt.Errorf("%w: the namespace of the capacity objects is empty", errInvalid)
 	}
 	return &publisher{
-		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, clock: c.Clock, log: c.Log,
+		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, period: c.CapacityPeriod, clock: c.Clock, log: c.Log,
 		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: semaphore.NewWeighted(1),
 		objects:   capacityObjects{node: c.NodeName, client: c.Cluster.Client, namespace: c.Cluster.Namespace, log: c.Log},
 		resources: nodeResources{node: c.NodeName, client: c.Cluster.Client},
@@ -167,13 +169,17 @@ func (p *publisher) publish(ctx context.Context) error {
 		// Neither keeps the other from being told.
 		told := p.resources.write(ctx, allocatableOf(accounts))
 		capacity, err := p.capacity(now.classes, groups, accounts)
-		if err == nil {
+		late := p.clock.Since(p.told) >= p.period
+		if err == nil && late {
 			err = p.objects.write(ctx, capacity)
 		}
 		if err := errors.Join(told, err); err != nil {
 			return err
 		}
-		p.last = now
+		if !late {
+			return nil // this is done again until the objects are written, too
+		}
+		p.last, p.told = now, start
 	}
 	p.since.Store(start.UnixNano())
 	return nil

@@ -36,10 +36,9 @@ type Parts struct {
 type Cluster interface {
 	// Access is how to get at it. It is always the same.
 	Access() Access
-	// Happen makes an event happen that needs a machine, number of the scenario's. That
-	// the machine refuses it, as for want of room, is no error of the run, but returned
-	// as refused.
-	Happen(ctx context.Context, e scenario.Event, number int) (refused, err error)
+	// Happen makes happen to a node's machine what an event says, number of the run's. mend
+	// ends it, and is nil for what does not end. A RefusedError is no error of the run.
+	Happen(ctx context.Context, e *scenario.Event, node string, number int) (mend func() error, err error)
 	// FailedCreates is how many CreateVolume the agents have not answered with OK so far,
 	// by code; those left out that only said that it is going on.
 	FailedCreates() map[string]int
@@ -51,6 +50,13 @@ type Cluster interface {
 	// before, or did not end.
 	Stop() error
 }
+
+// RefusedError is what the machine said that an event was to happen to, as for want of
+// room.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Access is how to get at a cluster, and what is not to be had of it.
 type Access struct {
@@ -67,8 +73,12 @@ type Access struct {
 	Namespace, AgentNamespace string
 	// Nodes is how many nodes there are for the pods.
 	Nodes int
+	// Names are what the cluster calls the scenario's nodes, where that is something else.
+	Names map[string]string
 	// Machines are the nodes' disks, by the nodes' names. None: nobody can look at them.
 	Machines map[string]oracle.Machine
+	// Off, when set, says whether nothing can keep what is published of a node up to date.
+	Off func(node string) bool
 	// Phases is what it took to make the cluster.
 	Phases []report.Phase
 	// PID is the control plane's process; 0 when it is none of this machine.

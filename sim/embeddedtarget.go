@@ -5,7 +5,6 @@ package sim
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +35,7 @@ func Embedded(program, dir string) Target {
 			TargetName: "embedded", Client: c.Client, Kubeconfig: c.Kubeconfig, Informers: c.Router.Factory(),
 			Namespace: metav1.NamespaceDefault, AgentNamespace: embedded.Namespace,
 			Nodes: len(c.Nodes), Machines: map[string]oracle.Machine{}, PID: c.PID(),
+			Off: func(node string) bool { return c.Node(node).Off() },
 			Phases: []report.Phase{
 				report.Took("control plane", c.ControlPlaneTime),
 				report.Took("nodes", time.Since(start)-c.ControlPlaneTime),
@@ -58,15 +58,40 @@ type embeddedCluster struct {
 func (c *embeddedCluster) Access() Access { return c.access }
 
 // Happen implements Cluster.
-func (c *embeddedCluster) Happen(ctx context.Context, e scenario.Event, number int) (refused, err error) {
-	at := slices.IndexFunc(c.Nodes, func(n *embedded.Node) bool { return n.Name == e.Node })
-	_, refused = c.Nodes[at].Host.Run(ctx, foreignLV(e.LVCreate, number)...)
-	return refused, nil
-}
-
-// foreignLV is the lvm command that makes an LV that is not podlv's.
-func foreignLV(lv scenario.ForeignLV, number int) []string {
-	return []string{"lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup}
+func (c *embeddedCluster) Happen(ctx context.Context, e *scenario.Event, node string, number int) (mend func() error, err error) {
+	n := c.Node(node)
+	switch {
+	case e.PowerOff != nil:
+		n.PowerOff()
+	case e.Reboot != nil:
+		n.PowerOff()
+		mend = func() error { return n.PowerOn(ctx) }
+	case e.RestartKubelet != nil:
+		n.StopKubelet()
+		mend = func() error { return n.StartKubelet(ctx) }
+	case e.KillAgent != nil:
+		n.KillAgent()
+		mend = n.StartAgent
+	case e.DiskFailure != nil:
+		d := e.DiskFailure
+		return func() error { return n.ReturnDisk(d.VolumeGroup, d.Disk) }, n.TakeDisk(d.VolumeGroup, d.Disk)
+	case e.SlowLVM != nil:
+		n.Slow(time.Duration(e.SlowLVM.Delay))
+		mend = func() error { n.Slow(0); return nil }
+	case e.HangLVM != nil:
+		release := n.Hang()
+		mend = func() error { release(); return nil }
+	case e.WatchDelay != nil:
+		n.Lag(time.Duration(e.WatchDelay.Delay))
+		mend = func() error { n.Lag(0); return nil }
+	case e.LVCreate != nil:
+		lv := e.LVCreate
+		_, err = n.Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
+		if err != nil {
+			err = &RefusedError{err}
+		}
+	}
+	return mend, err
 }
 
 // FailedCreates implements Cluster.
@@ -84,21 +109,20 @@ func (c *embeddedCluster) FailedCreates() map[string]int {
 // for those that it said are going on.
 func failedRPCs(n *embedded.Node, method string) map[string]int {
 	failed := map[string]int{}
-	families, err := n.Metrics.Gather()
-	if err != nil {
-		return nil // of collectors that are the agent's own, and fail for disks only
-	}
-	for _, f := range families {
-		if f.GetName() != "podlv_rpc_duration_seconds" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			has := map[string]string{}
-			for _, l := range m.GetLabel() {
-				has[l.GetName()] = l.GetValue()
+	for _, agent := range n.Metrics() {
+		families, _ := agent.Gather() // an error is of collectors that fail for disks only
+		for _, f := range families {
+			if f.GetName() != "podlv_rpc_duration_seconds" {
+				continue
 			}
-			if has["method"] == method && has["code"] != "OK" && has["code"] != "Aborted" {
-				failed[has["code"]] += int(m.GetHistogram().GetSampleCount())
+			for _, m := range f.GetMetric() {
+				has := map[string]string{}
+				for _, l := range m.GetLabel() {
+					has[l.GetName()] = l.GetValue()
+				}
+				if has["method"] == method && has["code"] != "OK" && has["code"] != "Aborted" {
+					failed[has["code"]] += int(m.GetHistogram().GetSampleCount()) //nolint:gosec // far fewer
+				}
 			}
 		}
 	}

@@ -55,11 +55,16 @@ func (t *tracker) figures(m *report.Metrics) {
 			bound = append(bound, p.bound.Sub(p.made))
 		}
 		switch {
+		case p.rejected != "":
+			m.PodsRejected++
 		case !p.running.IsZero():
 			m.PodsRunning++
 			running = append(running, p.running.Sub(p.made))
 			if p.running.After(last) {
 				last = p.running
+			}
+			if !p.down.IsZero() {
+				m.PodsDown++
 			}
 			if !p.failed {
 				clean++
@@ -76,17 +81,56 @@ func (t *tracker) figures(m *report.Metrics) {
 			}
 		}
 	}
-	m.PodsWaiting += m.Pods - len(t.pods) // not made, for the run was ended before
-	m.PodsUnbound += m.Pods - len(t.pods)
+	for _, n := range t.lost {
+		m.PodsLost += n
+	}
+	m.Pods = 0
+	for workload := range t.workloads() {
+		pods, missing := t.wanted(workload)
+		m.Pods, m.PodsWaiting, m.PodsUnbound = m.Pods+pods, m.PodsWaiting+missing, m.PodsUnbound+missing
+	}
 	if m.PodsRunning > 0 {
 		m.FirstTryRate = float64(clean) / float64(m.PodsRunning)
 		m.PodsPerSecond = float64(m.PodsRunning) / max(last.Sub(first).Seconds(), 0.001)
 	}
-	m.ToBound, m.ToRunning = report.Distribution(bound), report.Distribution(running)
+	m.ToBound, m.ToRunning, m.ToRunningAgain = report.Distribution(bound), report.Distribution(running), report.Distribution(t.again)
 	m.WrongNodeBinds, m.Reschedules = len(t.wrong), t.given
 	m.StageFailures, m.PublishFailures, m.ExpandFailures = t.calls["NodeStageVolume"], t.calls["NodePublishVolume"], t.calls["NodeExpandVolume"]
 	m.UnpublishFailures = t.calls["NodeUnpublishVolume"] + t.calls["NodeUnstageVolume"]
 	m.FirstRefusalUtilisation, m.VolumesGrown = t.refusal, t.grown
+}
+
+// workloads are the names of all, with mu held.
+func (t *tracker) workloads() map[string]bool {
+	all := map[string]bool{}
+	for name := range t.planned {
+		all[name] = true
+	}
+	for name := range t.expected {
+		all[name] = true
+	}
+	return all
+}
+
+// wanted is how many pods a workload is to have, and how many of them are not even made:
+// the run was ended before, or its controller could not. With mu held.
+func (t *tracker) wanted(workload string) (pods, missing int) {
+	have := 0
+	for _, p := range t.pods {
+		if p.workload == workload && p.refused.IsZero() {
+			have++
+		}
+	}
+	if n, planned := t.planned[workload]; planned {
+		for _, p := range t.pods {
+			if p.workload == workload && !p.refused.IsZero() {
+				have++
+			}
+		}
+		return n, max(n-have-t.lost[workload], 0)
+	}
+	n := t.expected[workload]
+	return n, max(n-have, 0)
 }
 
 // workload is the figures of one workload's pods.
@@ -95,22 +139,32 @@ func (t *tracker) workload(name string) report.Workload {
 	defer t.mu.Unlock()
 	w := report.Workload{Name: name}
 	var running []time.Duration
+	var first, last time.Time
+	w.Pods, w.Waiting = t.wanted(name)
 	for _, p := range t.pods {
 		if p.workload != name {
 			continue
 		}
-		w.Pods++
+		if first.IsZero() || p.made.Before(first) {
+			first = p.made
+		}
 		switch {
 		case !p.running.IsZero():
 			w.Running++
 			running = append(running, p.running.Sub(p.made))
-		case !p.refused.IsZero():
+			if p.running.After(last) {
+				last = p.running
+			}
+		case !p.refused.IsZero(), p.rejected != "":
 			w.Refused++
 		default:
 			w.Waiting++
 		}
 	}
 	w.ToRunning = report.Distribution(running)
+	if w.Running > 0 {
+		w.Seconds = report.Round(last.Sub(first))
+	}
 	return w
 }
 
@@ -193,6 +247,9 @@ func (r *run) published(ctx context.Context) (wrong []string) {
 	}
 	nodes, _ := r.Informers.Core().V1().Nodes().Lister().List(labels.Everything()) // never fails
 	for _, n := range nodes {
+		if r.Off != nil && r.Off(n.Name) {
+			continue // nobody can say anything there
+		}
 		wrong = append(wrong, r.judge.Published(n, capacities)...)
 	}
 	return wrong
@@ -208,8 +265,12 @@ func (t *tracker) keep(problems []string) {
 // were.
 func (r *run) teardown(ctx context.Context) error {
 	r.Progress("removing all pods and claims")
+	r.tracker.close()
 	limited, cancel := context.WithTimeout(ctx, teardownTime)
 	defer cancel()
+	if err := r.removeCreated(limited); err != nil {
+		return err
+	}
 	core := r.Client.CoreV1()
 	for what, remove := range map[string]func(context.Context, metav1.DeleteOptions, metav1.ListOptions) error{
 		"pods": core.Pods(r.Namespace).DeleteCollection, "claims": core.PersistentVolumeClaims(r.Namespace).DeleteCollection,

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/podlv/podlv/sim/oracle"
@@ -109,6 +110,9 @@ type run struct {
 	tracker *tracker
 	judge   *oracle.Oracle
 	report  *report.Report
+
+	mu      sync.Mutex
+	created []apiObject // beside pods and claims
 }
 
 // simulate makes the pods, lets them come to rest, judges, and removes them.

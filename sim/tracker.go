@@ -26,35 +26,48 @@ const annSelectedNode = "volume.kubernetes.io/selected-node"
 // podRecord is what is known of a pod. Times are zero for what has not happened.
 type podRecord struct {
 	workload                      string
+	uid                           types.UID // "": the API server has not answered yet
+	node                          string
 	lives                         bool // it ends by itself
 	made, bound, running, refused time.Time
 	ended, gone                   time.Time
-	removed                       bool // it has ended by itself and was deleted
-	failed                        bool // a call of it failed, or a claim of it was given back
+	down                          time.Time // since when it does not run any more that ran
+	removed                       bool      // it has ended by itself and was deleted
+	failed                        bool      // a call of it failed, or a claim of it was given back
+	rejected                      string    // why the API server did not take it
 	claims                        []string
 }
 
 // done says whether nothing more is to become of the pod.
 func (p *podRecord) done() bool {
 	switch {
-	case !p.refused.IsZero():
+	case !p.refused.IsZero(), p.rejected != "":
 		return true
 	case p.lives:
 		return p.removed
 	}
-	return !p.running.IsZero()
+	return p.runs()
 }
+
+// runs says whether the pod came to be Running, and no outage has ended that.
+func (p *podRecord) runs() bool { return !p.running.IsZero() && p.down.IsZero() }
 
 // tracker keeps what happens to the pods, and counts failures.
 type tracker struct {
 	judge *oracle.Oracle
 
 	mu            sync.Mutex
-	pods          map[string]*podRecord // by name; all are in one namespace
+	pods          map[string]*podRecord // by name; all are in one namespace. Without those that are lost
 	byUID         map[types.UID]*podRecord
+	planned       map[string]int        // workload → pods that the run itself makes
+	expected      map[string]int        // workload → pods that others are to make
+	started       map[string]bool       // workload → its pods are being made
+	lost          map[string]int        // workload → pods that somebody else removed
+	again         []time.Duration       // from an outage to Running again
 	ofClaim       map[string]*podRecord // by the claim's name
 	progress      time.Time             // when something last happened to a pod
 	ended         chan string           // names of pods that have ended by themselves
+	closing       bool                  // the run removes everything
 	calls         map[string]int        // failed calls, by method
 	reasons       map[string]*report.Reason
 	wrong         []string // binds
@@ -68,7 +81,11 @@ type tracker struct {
 var _ kubelet.Observer = &tracker{}
 
 func newTracker() *tracker {
-	return &tracker{pods: map[string]*podRecord{}, byUID: map[types.UID]*podRecord{}, ofClaim: map[string]*podRecord{}, calls: map[string]int{}, reasons: map[string]*report.Reason{}, refusal: -1}
+	return &tracker{
+		pods: map[string]*podRecord{}, byUID: map[types.UID]*podRecord{}, ofClaim: map[string]*podRecord{},
+		planned: map[string]int{}, expected: map[string]int{}, started: map[string]bool{}, lost: map[string]int{},
+		calls: map[string]int{}, reasons: map[string]*report.Reason{}, refusal: -1,
+	}
 }
 
 // watch makes the tracker see claims that are given back and pods that find no node.
@@ -78,7 +95,9 @@ func (t *tracker) watch(factory informers.SharedInformerFactory) error {
 	if err != nil {
 		return err
 	}
-	_, err = core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(_, o any) { t.podChanged(o) }})
+	_, err = core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: t.podSeen, UpdateFunc: func(_, o any) { t.podSeen(o); t.podChanged(o) }, DeleteFunc: t.podDeleted,
+	})
 	return err
 }
 
@@ -130,14 +149,7 @@ func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, live
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &podRecord{workload: workload, made: time.Now(), lives: lives, claims: claims}
-	for _, v := range pod.Spec.Volumes {
-		if v.Ephemeral != nil {
-			t.ofClaim[pod.Name+"-"+v.Name] = p
-		}
-	}
-	for _, c := range claims {
-		t.ofClaim[c] = p
-	}
+	t.claimed(p, pod)
 	t.pods[pod.Name] = p
 	t.progress = time.Now()
 }
@@ -157,18 +169,27 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ strin
 	if wrong != "" {
 		t.wrong = append(t.wrong, wrong)
 	}
-	p := t.pods[pod.Name]
+	p := t.record(pod)
 	if p == nil {
 		return
 	}
 	t.progress = now
 	switch what {
 	case kubelet.Bound:
-		p.bound, t.byUID[pod.UID] = now, p
+		p.node = node
+		if p.bound.IsZero() { // else kubelet was started anew
+			p.bound = now
+		}
 	case kubelet.Refused:
 		p.refused = now
 	case kubelet.Running:
-		p.running = now
+		if !p.down.IsZero() {
+			t.again = append(t.again, now.Sub(p.down))
+			p.down = time.Time{}
+		}
+		if p.running.IsZero() {
+			p.running = now
+		}
 	case kubelet.Ended:
 		if p.ended = now; p.lives && t.ended != nil {
 			t.ended <- pod.Name // it has room for all
@@ -204,26 +225,6 @@ func (t *tracker) Call(c kubelet.Call) {
 	if p := t.byUID[c.Pod]; p != nil {
 		p.failed = true
 	}
-}
-
-// counts is how far the pods are, and since when nothing has happened to any.
-func (t *tracker) counts() (c Counts, since time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c.Growing = max(t.toGrow-t.grown, 0)
-	for _, p := range t.pods {
-		c.Made++
-		if !p.bound.IsZero() {
-			c.Bound++
-		}
-		if !p.running.IsZero() {
-			c.Running++
-		}
-		if p.done() {
-			c.Done++
-		}
-	}
-	return c, t.progress
 }
 
 // problems are the binds that the oracle found wrong, and what was wrong at rest.

@@ -66,6 +66,7 @@ type Cluster struct {
 	ControlPlaneTime time.Duration
 
 	config  Config
+	byName  map[string]*Node
 	plane   *kube.ControlPlane
 	events  record.EventBroadcaster
 	cancel  context.CancelCauseFunc
@@ -91,7 +92,7 @@ func Hosts(s *scenario.Scenario) (map[string]*fakelvm.Host, error) {
 // of it but what is in its folder. Afterwards ctx means nothing; the caller must call
 // Stop.
 func Start(ctx context.Context, c Config, hosts map[string]*fakelvm.Host) (*Cluster, error) {
-	cluster := &Cluster{config: c}
+	cluster := &Cluster{config: c, byName: map[string]*Node{}}
 	cluster.ctx, cluster.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := cluster.start(ctx, hosts); err != nil {
 		if cause := context.Cause(cluster.ctx); cause != nil {
@@ -114,8 +115,11 @@ func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) err
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	var err error
-	if c.plane, err = kube.Start(ctx, kube.Config{Program: c.config.Program, Dir: dir}); err != nil {
+	settings, err := c.controlPlane(dir)
+	if err != nil {
+		return err
+	}
+	if c.plane, err = kube.Start(ctx, settings); err != nil {
 		return err
 	}
 	c.ControlPlaneTime, c.Kubeconfig = time.Since(begin), c.plane.Kubeconfig
@@ -133,7 +137,7 @@ func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) err
 	c.config.Progress("the API server answers after %.1f s; starting %d nodes", c.ControlPlaneTime.Seconds(), len(hosts))
 	c.events = record.NewBroadcaster(record.WithContext(c.ctx))
 	c.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
-	installed := install.Config{Client: c.Client, Classes: c.config.Scenario.Storage.Classes, Namespace: Namespace, Account: "podlv"}
+	installed := install.Config{Client: c.Client, Scenario: c.config.Scenario, Namespace: Namespace, Account: "podlv"}
 	if err := installed.Driver(ctx); err != nil {
 		return err
 	}
@@ -146,9 +150,9 @@ func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) err
 	joining, joinCtx := errgroup.WithContext(ctx)
 	joining.SetLimit(16)
 	c.config.Scenario.Each(func(name string, g *scenario.NodeGroup) {
-		n := &Node{Name: name, Host: hosts[name], cluster: c, dir: filepath.Join(c.config.Dir, "n", strconv.Itoa(len(c.Nodes)))}
-		c.Nodes = append(c.Nodes, n)
-		joining.Go(func() error { return n.join(joinCtx, g) })
+		n := &Node{Name: name, Host: hosts[name], cluster: c, group: g, dir: filepath.Join(c.config.Dir, "n", strconv.Itoa(len(c.Nodes)))}
+		c.Nodes, c.byName[name] = append(c.Nodes, n), n
+		joining.Go(func() error { return n.join(joinCtx) })
 	})
 	if err := joining.Wait(); err != nil {
 		return err
@@ -199,6 +203,9 @@ func (c *Cluster) Stop() error {
 	}
 	return err
 }
+
+// Node is the node of a name, nil if there is none.
+func (c *Cluster) Node(name string) *Node { return c.byName[name] }
 
 // PID is the control plane's process id.
 func (c *Cluster) PID() int { return c.plane.PID() }

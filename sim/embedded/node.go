@@ -8,31 +8,40 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/fakelvm"
 	"github.com/podlv/podlv/lvm"
-	"github.com/podlv/podlv/sim/fakemount"
 	"github.com/podlv/podlv/sim/kubelet"
 	"github.com/podlv/podlv/sim/scenario"
 )
 
-// Node is a fake machine with a real agent and a fake kubelet.
+// Node is a fake machine with a real agent and a fake kubelet. Both can end and be
+// started anew.
 type Node struct {
 	Name string
 	Host *fakelvm.Host
-	// Metrics are the agent's.
-	Metrics *prometheus.Registry
 
 	cluster *Cluster
+	group   *scenario.NodeGroup
 	dir     string // of its sockets
+
+	agent   atomic.Pointer[agent] // nil: it does not run
+	metrics registries
+
+	mu      sync.Mutex // held while parts are started or ended
+	kubelet *process   // nil: it does not run
+	off     bool       // the machine has no power
+	lag     time.Duration
 }
 
 // metadataSize is what LVM takes of a disk of its own accord, with the space that its
@@ -51,7 +60,7 @@ func newHost(name string, g *scenario.NodeGroup) (*fakelvm.Host, error) {
 		}
 		var paths []string
 		for _, size := range sizes {
-			d := fakelvm.Disk{Path: fmt.Sprintf("/dev/fake%d", disks), Size: int64(size)}
+			d := fakelvm.Disk{Path: diskPath(disks), Size: int64(size)}
 			if err := h.AddDisk(d); err != nil {
 				return nil, err
 			}
@@ -77,49 +86,50 @@ func newHost(name string, g *scenario.NodeGroup) (*fakelvm.Host, error) {
 // newLVM is a client of a machine's LVM.
 func newLVM(h *fakelvm.Host) (*lvm.Client, error) { return lvm.NewClient(h, driver.Owner) }
 
+func (n *Node) socket() string { return filepath.Join(n.dir, "csi.sock") }
+
 // socketLimit is what the name of a unix socket may have, bytes (unix(7), sun_path).
 const socketLimit = 107
 
 // join registers the node and starts its agent and its kubelet.
-func (n *Node) join(ctx context.Context, g *scenario.NodeGroup) error {
+func (n *Node) join(ctx context.Context) error {
 	c := n.cluster
 	if err := n.checkClasses(ctx, c.config.Scenario.Storage.Classes); err != nil {
 		return err
 	}
-	socket, registry := filepath.Join(n.dir, "csi.sock"), filepath.Join(n.dir, "r")
-	if longest := filepath.Join(registry, driver.Name+"-12345678-reg.sock"); len(longest) > socketLimit {
+	if longest := filepath.Join(n.registryDir(), driver.Name+"-12345678-reg.sock"); len(longest) > socketLimit {
 		return fmt.Errorf("the folder %s has too long a name: sockets in it may have %d bytes; set TMPDIR to a shorter one", c.config.Dir, socketLimit)
 	}
-	if err := os.MkdirAll(registry, 0o700); err != nil {
+	if err := os.MkdirAll(n.registryDir(), 0o700); err != nil {
 		return err
 	}
-	view := c.Router.Join(n.Name)
-	core := c.Router.Factory().Core().V1()
-	k := kubelet.New(kubelet.Config{
-		Node: n.object(g), Client: c.Client, Pods: view.Pods(), LocalVolumes: view.Volumes(),
-		Nodes: core.Nodes().Lister(), Claims: core.PersistentVolumeClaims().Lister(), Volumes: core.PersistentVolumes().Lister(),
-		Host: n.Host, PluginsRegistry: registry, StatsPeriod: time.Minute,
-		Events: c.recorder("kubelet", n.Name), Observer: c.config.Observer, Clock: clock.RealClock{}, Log: c.config.Log,
-	})
-	if err := k.Register(ctx); err != nil {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.startKubelet(ctx); err != nil {
 		return err
 	}
-	fake := fakemount.Fake{Host: n.Host}
-	n.Metrics = prometheus.NewRegistry()
-	agent, err := driver.New(driver.Config{
-		NodeName: n.Name, Version: "simulated", Socket: socket, RegistrationDir: registry,
-		Classes: driver.FixedClasses(c.config.Scenario.Storage.Classes), Runner: n.Host, Stamp: n.Host.Stamp,
-		Mounter: fake, Devices: fake, Filesystem: fake,
-		Cluster: view.Cluster(c.Client, Namespace), Pods: driver.NewPods(c.Client, n.Name), Kubelet: folders{n.Host},
-		Events: c.recorder(driver.Name, n.Name), Reaper: driver.DefaultReaper(), Metrics: n.Metrics,
-		Clock: clock.RealClock{}, Log: c.config.Log.With("node", n.Name),
-	})
-	if err != nil {
-		return fmt.Errorf("agent of node %s: %w", n.Name, err)
-	}
-	c.task(func() error { return n.must("agent", agent.Run(c.ctx)) })
-	c.task(func() error { return n.must("kubelet", k.Run(c.ctx)) })
-	return nil
+	return n.startAgent()
+}
+
+func (n *Node) registryDir() string { return filepath.Join(n.dir, "r") }
+
+// registries are the metrics of all agents that ever ran on a node.
+type registries struct {
+	mu  sync.Mutex
+	all []prometheus.Gatherer
+}
+
+func (r *registries) add(g prometheus.Gatherer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, g)
+}
+
+// Metrics are those of all agents that ever ran on the node.
+func (n *Node) Metrics() []prometheus.Gatherer {
+	n.metrics.mu.Lock()
+	defer n.metrics.mu.Unlock()
+	return slices.Clone(n.metrics.all)
 }
 
 // must is an error of a part that has ended, which it must not.
@@ -131,7 +141,8 @@ func (n *Node) must(what string, err error) error {
 }
 
 // object is the node as its kubelet registers it. Topology labels are the CSI driver's.
-func (n *Node) object(g *scenario.NodeGroup) *corev1.Node {
+func (n *Node) object() *corev1.Node {
+	g := n.group
 	labels := map[string]string{corev1.LabelHostname: n.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64"}
 	for k, v := range g.Labels {
 		labels[k] = v

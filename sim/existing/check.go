@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,13 +26,24 @@ import (
 // classParameter is that of a StorageClass which names the device class.
 const classParameter = "podlv.dev/class"
 
-// checkEvents refuses events that change more than claims.
-func checkEvents(s *scenario.Scenario) error {
+// checkScenario refuses what changes more than what is in the run's namespace.
+func checkScenario(s *scenario.Scenario) error {
 	var wrong error
 	for i, e := range s.Events {
-		if e.Grow.Workload == "" {
-			wrong = errors.Join(wrong, fmt.Errorf("events[%d] (at %s): needs a fake machine, which --target kubeconfig has not; it can only grow claims", i, time.Duration(e.At)))
+		if e.Grow == nil && e.Scale == nil {
+			wrong = errors.Join(wrong, fmt.Errorf("events[%d] (%s at %s): --target kubeconfig changes no node; only grow and scale can happen there", i, e.What(), time.Duration(e.At)))
 		}
+	}
+	for i, w := range s.Workloads {
+		for _, o := range w.Objects {
+			if p, ok := o.(*schedulingv1.PriorityClass); ok {
+				wrong = errors.Join(wrong, fmt.Errorf("workloads[%d]: PriorityClass %s is the whole cluster's, in which --target kubeconfig makes nothing: take it out, and name one that is there", i, p.Name))
+			}
+		}
+	}
+	set := s.Settings
+	if !*set.InlineAccounting || set.CapacityPeriod != 0 || set.CapacityScoring != "" && set.CapacityScoring != scenario.NoScoring || set.NodeGracePeriod != 0 {
+		wrong = errors.Join(wrong, errors.New("settings: they are the cluster's own with --target kubeconfig, and cannot be set"))
 	}
 	return wrong
 }

@@ -63,7 +63,7 @@ func unknown() []string { return append(slices.Clone(report.FromDisks), "unpubli
 // Start is a sim.Target.
 func (c Config) Start(ctx context.Context, p sim.Parts) (sim.Cluster, error) {
 	start := time.Now()
-	if err := checkEvents(p.Scenario); err != nil {
+	if err := checkScenario(p.Scenario); err != nil {
 		return nil, err
 	}
 	p.Progress("reaching the cluster of %s", c.Kubeconfig)
@@ -162,8 +162,8 @@ func (c *cluster) admits(ctx context.Context) error {
 // Access implements sim.Cluster.
 func (c *cluster) Access() sim.Access { return c.access }
 
-// Happen implements sim.Cluster. Start has refused such events.
-func (c *cluster) Happen(context.Context, scenario.Event, int) (refused, err error) {
+// Happen implements sim.Cluster. Start has refused all that could come here.
+func (c *cluster) Happen(context.Context, *scenario.Event, string, int) (mend func() error, err error) {
 	return nil, errors.New("there are no fake machines")
 }
 

@@ -85,8 +85,14 @@ func TestWhatTheClusterHasNotIsNamed(t *testing.T) {
 func TestEventsThatNeedAFakeMachineAreRefused(t *testing.T) {
 	s := parsed(t, small+"events: [{at: 2s, node: node-0, lvcreate: {volumeGroup: vg0, size: 1Gi}}, {at: 3s, grow: {workload: a, size: 2Gi}}]\n")
 	_, err := Config{Kubeconfig: "none"}.Start(t.Context(), parts(t, s))
-	require.ErrorContains(t, err, "events[0] (at 2s): needs a fake machine, which --target kubeconfig has not")
+	require.ErrorContains(t, err, "events[0] (lvcreate at 2s): --target kubeconfig changes no node")
 	require.NotContains(t, err.Error(), "events[1]")
+	s = parsed(t, small+"settings: {inlineAccounting: false}\n")
+	_, err = Config{Kubeconfig: "none"}.Start(t.Context(), parts(t, s))
+	require.ErrorContains(t, err, "settings: they are the cluster's own")
+	s = parsed(t, strings.Replace(small, "workloads: [", "workloads: [{name: m, objects: [{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1}]}, ", 1))
+	_, err = Config{Kubeconfig: "none"}.Start(t.Context(), parts(t, s))
+	require.ErrorContains(t, err, "workloads[0]: PriorityClass high is the whole cluster's")
 }
 
 func parts(t *testing.T, s *scenario.Scenario) sim.Parts {

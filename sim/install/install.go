@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +26,15 @@ import (
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/driver/admission"
+	"github.com/podlv/podlv/sim/scenario"
 )
 
 // Config is what is installed, and where.
 type Config struct {
 	Client kubernetes.Interface
-	// Classes are what all agents are told of. There is to be a StorageClass for each, of
-	// the same name.
-	Classes *driver.Classes
+	// Scenario says which device classes all agents are told of, which StorageClasses there
+	// are, and whether there are policies.
+	Scenario *scenario.Scenario
 	// Namespace is the agents', Account their ServiceAccount.
 	Namespace, Account string
 }
@@ -54,19 +57,21 @@ func (c Config) Driver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]string{}
-	for _, class := range c.Classes.All() {
-		names[class.Name] = class.Name
+	names := c.storageClasses()
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		_, err := c.Client.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
-			ObjectMeta: metav1.ObjectMeta{Name: class.Name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": class.Name},
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": names[name]},
 			VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer), ReclaimPolicy: ptr.To(corev1.PersistentVolumeReclaimDelete),
 			AllowVolumeExpansion: ptr.To(true),
 		}, metav1.CreateOptions{})
 		if err != nil {
-			return fmt.Errorf("StorageClass %s: %w", class.Name, err)
+			return fmt.Errorf("StorageClass %s: %w", name, err)
 		}
 	}
-	policies, err := admission.Objects(admission.Config{Classes: c.Classes, StorageClasses: names, AgentNamespace: c.Namespace, AgentAccount: c.Account})
+	if !*c.Scenario.Settings.InlineAccounting {
+		return nil
+	}
+	policies, err := admission.Objects(admission.Config{Classes: c.Scenario.Storage.Classes, StorageClasses: names, AgentNamespace: c.Namespace, AgentAccount: c.Account})
 	if err != nil {
 		return err
 	}
@@ -80,10 +85,26 @@ func (c Config) Driver(ctx context.Context) error {
 	return nil
 }
 
+// storageClasses are the device classes by the names of their StorageClasses: one of
+// its own for each, and those that the scenario adds.
+func (c Config) storageClasses() map[string]string {
+	names := maps.Clone(c.Scenario.StorageClasses)
+	if names == nil {
+		names = map[string]string{}
+	}
+	for _, class := range c.Scenario.Storage.All() {
+		names[class.Name] = class.Name
+	}
+	return names
+}
+
 // Admitted waits until every policy holds: an API server takes one up a second or so
 // after it was made, and lets pods pass until then.
 func (c Config) Admitted(ctx context.Context) error {
-	for _, class := range c.Classes.All() {
+	if !*c.Scenario.Settings.InlineAccounting {
+		return nil // there are none
+	}
+	for _, class := range c.Scenario.Storage.All() {
 		if !class.Pool.Counted() {
 			continue
 		}
@@ -137,7 +158,7 @@ func (c Config) Published(ctx context.Context, lister corelisters.NodeLister, co
 		ready := 0
 		for _, n := range nodes {
 			has := n.Labels[driver.TopologyKey] != ""
-			for _, p := range c.Classes.Pools() {
+			for _, p := range c.Scenario.Storage.Pools() {
 				_, told := n.Status.Allocatable[corev1.ResourceName(p.Resource())]
 				has = has && (told || !p.Counted())
 			}
@@ -152,7 +173,7 @@ func (c Config) Published(ctx context.Context, lister corelisters.NodeLister, co
 		if err != nil {
 			return err
 		}
-		if want := count * len(c.Classes.All()); len(capacities.Items) < want {
+		if want := count * len(c.storageClasses()); len(capacities.Items) < want {
 			return errors.New("capacity objects are missing")
 		}
 		return nil

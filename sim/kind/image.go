@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/podlv/podlv/e2e/image"
 	"github.com/podlv/podlv/sim/scenario"
 )
@@ -62,8 +65,26 @@ func filesystems(s *scenario.Scenario) map[string]bool {
 				all[v.FSType] = true
 			}
 		}
+		for _, o := range w.Objects {
+			for _, v := range volumesOf(o) {
+				if v.CSI != nil && v.CSI.FSType != nil {
+					all[*v.CSI.FSType] = true
+				}
+			}
+		}
 	}
 	return all
+}
+
+// volumesOf are those of the pods that an object is or makes.
+func volumesOf(o runtime.Object) []corev1.Volume {
+	if pod, ok := o.(*corev1.Pod); ok {
+		return pod.Spec.Volumes
+	}
+	if template := scenario.Template(o); template != nil {
+		return template.Spec.Volumes
+	}
+	return nil
 }
 
 // rootfs is the files of the image: our programs, and of this machine's what they run.

@@ -63,6 +63,9 @@ const (
 // Start is a sim.Target. It takes a minute or so, and of a node image that is not here as
 // long as that takes to be pulled.
 func (c Config) Start(ctx context.Context, p sim.Parts) (sim.Cluster, error) {
+	if err := checkScenario(p.Scenario); err != nil {
+		return nil, err
+	}
 	root, err := rootfs(c.Programs, p.Scenario)
 	if err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func (k *cluster) start(ctx context.Context, root *image.Rootfs, p sim.Parts) er
 	}
 	k.access = sim.Access{
 		TargetName: "kind", Client: client, Kubeconfig: kubeconfig, Namespace: metav1.NamespaceDefault, AgentNamespace: agentNamespace,
-		Machines: map[string]oracle.Machine{}, Quiet: quiet, Dress: k.dress(),
+		Names: k.names, Machines: map[string]oracle.Machine{}, Quiet: quiet, Dress: k.dress(),
 	}
 	workers, err := k.workers()
 	if err != nil {
@@ -157,7 +160,7 @@ func (k *cluster) start(ctx context.Context, root *image.Rootfs, p sim.Parts) er
 
 // install installs podlv and waits until all of it works.
 func (k *cluster) install(ctx context.Context) error {
-	installed := install.Config{Client: k.access.Client, Classes: k.scenario.Storage.Classes, Namespace: agentNamespace, Account: agentAccount}
+	installed := install.Config{Client: k.access.Client, Scenario: k.scenario, Namespace: agentNamespace, Account: agentAccount}
 	if err := clearStorage(ctx, k.access.Client); err != nil {
 		return err
 	}
@@ -228,15 +231,6 @@ func newClient(kubeconfig string) (kubernetes.Interface, error) {
 
 // Access implements sim.Cluster.
 func (k *cluster) Access() sim.Access { return k.access }
-
-// Happen implements sim.Cluster.
-func (k *cluster) Happen(ctx context.Context, e scenario.Event, number int) (refused, err error) {
-	workers, err := k.workers()
-	if err != nil {
-		return nil, err
-	}
-	return k.foreignLV(ctx, workers[e.Node], e.LVCreate, number), nil
-}
 
 // FailedCreates implements sim.Cluster.
 func (k *cluster) FailedCreates() map[string]int {

@@ -43,7 +43,7 @@ func (k *cluster) prepare(ctx context.Context, workers map[string]nodes.Node, ar
 			if err := n.CommandContext(preparingCtx, "sh", "-c", "cat >/usr/local/bin/fakelvm && chmod 755 /usr/local/bin/fakelvm").SetStdin(bytes.NewReader(program)).Run(); err != nil {
 				return fmt.Errorf("put fakelvm on node %s: %w", n, explain(err))
 			}
-			if err := onNode(preparingCtx, n, "make the disks", setup(stateDir+"/"+n.String(), g)); err != nil {
+			if err := onNode(preparingCtx, n, "make the disks", setup(n.String(), g)); err != nil {
 				return err
 			}
 			k.running.Go(func() { k.follow(n, m) })
@@ -162,7 +162,7 @@ func conditions(node *corev1.Node) string {
 // setup is what makes a machine with a group's VGs, in a shell on the node: fakelvm is told
 // of its disks once. At its end it makes an LV and removes it, to find out whether the
 // node can have loop devices.
-func setup(dir string, g *scenario.NodeGroup) string {
+func setup(node string, g *scenario.NodeGroup) string {
 	var disks, commands []string
 	probe := ""
 	for _, v := range g.VolumeGroups {
@@ -172,7 +172,7 @@ func setup(dir string, g *scenario.NodeGroup) string {
 		}
 		vgcreate := "fakelvm vgcreate " + v.Name
 		for _, size := range sizes {
-			disk := fmt.Sprintf("%s/disk%d", dir, len(disks))
+			disk := diskPath(node, len(disks))
 			disks = append(disks, fmt.Sprintf("%s=%d", disk, size))
 			vgcreate += " " + disk
 		}
@@ -210,9 +210,4 @@ func onNode(ctx context.Context, n nodes.Node, what, script string) error {
 		said += " (the nodes must be able to make loop devices: load the kernel's module loop, and use a container engine that runs as root, not a rootless one)"
 	}
 	return fmt.Errorf("%s on node %s: %w: %s", what, n, err, said)
-}
-
-// foreignLV makes an LV on a node that is not podlv's.
-func (k *cluster) foreignLV(ctx context.Context, n nodes.Node, lv scenario.ForeignLV, number int) error {
-	return onNode(ctx, n, "an event", fmt.Sprintf("fakelvm lvcreate --yes --name foreign%d --size %db %s", number, lv.Size, lv.VolumeGroup))
 }

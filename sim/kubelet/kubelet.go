@@ -5,6 +5,7 @@ package kubelet
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -45,6 +46,8 @@ type Config struct {
 	Host *fakelvm.Host
 	// PluginsRegistry is the folder, a real one, in which the agent puts its socket.
 	PluginsRegistry string
+	// Dial, when set, connects to a unix socket in place of net.Dial.
+	Dial func(ctx context.Context, socket string) (net.Conn, error)
 	// StatsPeriod is the time between two NodeGetVolumeStats of a volume; kubelet's
 	// default is a minute. 0: none are called.
 	StatsPeriod time.Duration

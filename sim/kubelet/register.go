@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -37,16 +38,16 @@ const (
 // nodeIDAnnotation says the node's id of each CSI driver.
 const nodeIDAnnotation = "csi.volume.kubernetes.io/nodeid"
 
-// Register makes the Node, which is Ready. One that is there is an error.
+// Register makes the Node, which is Ready. One that is there is taken up.
 func (k *Kubelet) Register(ctx context.Context) error {
 	node := k.Node.DeepCopy()
 	node.Status.Allocatable = node.Status.Capacity.DeepCopy()
 	now := metav1.NewTime(k.Clock.Now())
-	node.Status.Conditions = []corev1.NodeCondition{{
-		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status",
-		LastHeartbeatTime: now, LastTransitionTime: now,
-	}}
+	node.Status.Conditions = []corev1.NodeCondition{ready(now)}
 	made, err := k.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return k.takeUp(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("register node %s: %w", k.node, err)
 	}
@@ -92,7 +93,7 @@ func (k *Kubelet) registerPlugin(ctx context.Context) (*grpc.ClientConn, error) 
 			return nil, fmt.Errorf("node %s: no CSI driver has put its socket into %s: %w", k.node, k.PluginsRegistry, context.Cause(ctx))
 		}
 	}
-	registration, err := dial(socket)
+	registration, err := k.dial(socket)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (k *Kubelet) registerPlugin(ctx context.Context) (*grpc.ClientConn, error) 
 	if info.GetType() != registerapi.CSIPlugin {
 		return nil, fmt.Errorf("node %s: plugin registration: %s is a %s, not a %s", k.node, info.GetName(), info.GetType(), registerapi.CSIPlugin)
 	}
-	conn, err := dial(info.GetEndpoint())
+	conn, err := k.dial(info.GetEndpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +169,10 @@ func (k *Kubelet) installDriver(ctx context.Context, conn grpc.ClientConnInterfa
 }
 
 // dial connects to a unix socket.
-func dial(socket string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"))
+func (k *Kubelet) dial(socket string) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost")}
+	if k.Dial != nil {
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return k.Dial(ctx, socket) }))
+	}
+	return grpc.NewClient("unix:"+socket, options...)
 }

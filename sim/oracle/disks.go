@@ -17,6 +17,7 @@ type group struct {
 	extent int64 // bytes
 	total  int64 // bytes in extents, of all PVs
 	taken  int64 // bytes that LVs lie on
+	own    int64 // of these, what is no LV's: the spare of the thin pools' metadata
 	lvs    map[string]*logicalVolume
 }
 
@@ -115,6 +116,8 @@ func read(host Machine) (groups map[string]*group, wrong []string, err error) {
 			g.taken += bytes
 			if l := g.lvs[name]; l != nil {
 				l.lies += bytes
+			} else {
+				g.own += bytes
 			}
 		}
 	}

@@ -243,7 +243,7 @@ func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer t
 	if !ok {
 		return 0, false
 	}
-	room := g.total
+	room := g.total - g.own
 	if pool.ThinPool != "" {
 		room = int64(float64(g.lvs[pool.ThinPool].size) * o.mayPromise(pool.VolumeGroup, pool.ThinPool))
 	}

@@ -15,12 +15,14 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// environment is what expectations see: metrics, whose fields are those of Metrics, so
-// that a name that is not one of them does not compile, and target, the report's.
+// environment is what expectations see: metrics, workloads by their names, and target,
+// the report's. Their fields are those of Metrics and Workload, so that a name that is not
+// one of them does not compile.
 func environment() (*cel.Env, error) {
 	return cel.NewEnv(
-		ext.NativeTypes(reflect.TypeFor[Metrics](), ext.ParseStructTag("json")),
+		ext.NativeTypes(reflect.TypeFor[Metrics](), reflect.TypeFor[Workload](), ext.ParseStructTag("json")),
 		cel.Variable("metrics", cel.ObjectType("report.Metrics")),
+		cel.Variable("workloads", cel.MapType(cel.StringType, cel.ObjectType("report.Workload"))),
 		cel.Variable("target", cel.StringType),
 		cel.CrossTypeNumericComparisons(true),
 	)
@@ -66,25 +68,29 @@ type Result struct {
 // Evaluate is whether an expectation holds. It is skipped when it hangs on a metric that
 // is unknown.
 func (r *Report) Evaluate(that, message string) Result {
-	x := Result{That: that, Message: message}
+	result := Result{That: that, Message: message}
 	program, err := compile(that)
 	if err == nil {
 		var value any
-		value, x.Skipped, err = r.evaluated(program)
-		x.Held, _ = value.(bool)
+		value, result.Skipped, err = r.evaluated(program)
+		result.Held, _ = value.(bool)
 	}
 	if err != nil {
-		x.Error = err.Error()
+		result.Error = err.Error()
 	}
-	return x
+	return result
 }
 
 func (r *Report) evaluated(program cel.Program) (value any, skipped string, err error) {
+	workloads := map[string]Workload{}
+	for _, w := range r.Workloads {
+		workloads[w.Name] = w
+	}
 	var patterns []*cel.AttributePatternType
 	for _, name := range r.Unknown {
 		patterns = append(patterns, cel.AttributePattern("metrics").QualString(name))
 	}
-	vars, err := cel.PartialVars(map[string]any{"metrics": r.Metrics, "target": r.Target}, patterns...)
+	vars, err := cel.PartialVars(map[string]any{"metrics": r.Metrics, "workloads": workloads, "target": r.Target}, patterns...)
 	if err != nil {
 		return nil, "", err
 	}

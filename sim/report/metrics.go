@@ -22,6 +22,15 @@ type Metrics struct {
 	PodsWaiting int `json:"podsWaiting"`
 	PodsUnbound int `json:"podsUnbound"`
 	PodsRefused int `json:"podsRefused"`
+	// PodsRejected is how many the API server did not take: a quota, a policy. PodsLost is
+	// how many were deleted by others than the run: evicted, drained, scaled away. A
+	// controller makes new ones in their place; only those count as running.
+	PodsRejected int `json:"podsRejected"`
+	PodsLost     int `json:"podsLost"`
+	// PodsDown is how many ran and do not since their node had an outage; ToRunningAgain is
+	// the time from an outage until a pod ran again.
+	PodsDown       int     `json:"podsDown"`
+	ToRunningAgain Seconds `json:"toRunningAgain"`
 	// WrongNodeBinds is how many pods were bound to a node whose disks had no room for
 	// their inline and generic ephemeral volumes, by the fake disks' own account.
 	WrongNodeBinds int `json:"wrongNodeBinds"`
@@ -86,6 +95,9 @@ func Distribution(times []time.Duration) Seconds {
 	}
 	return Seconds{P50: rank(0.50), P90: rank(0.90), P99: rank(0.99), Max: rank(1)}
 }
+
+// Round is a time in seconds, as the report has them.
+func Round(d time.Duration) float64 { return round(d.Seconds()) }
 
 // round is n to thousandths: more is noise.
 func round(n float64) float64 { return math.Round(n*1000) / 1000 }

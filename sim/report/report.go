@@ -63,6 +63,8 @@ type Workload struct {
 	Waiting   int     `json:"waiting"`
 	Refused   int     `json:"refused"`
 	ToRunning Seconds `json:"toRunning"`
+	// Seconds is the time from the making of the first of its pods until the last ran.
+	Seconds float64 `json:"seconds"`
 }
 
 // Reason is why something did not happen, and how often that was so.

@@ -18,7 +18,10 @@ import (
 )
 
 func TestExpectationsAreJudged(t *testing.T) {
-	m := &Report{Target: "kind", Metrics: Metrics{Pods: 48, PodsRunning: 47, ToRunning: Seconds{P99: 4.5}, PeakUtilisation: 1}}
+	m := Report{
+		Metrics:   Metrics{Pods: 48, PodsRunning: 47, ToRunning: Seconds{P99: 4.5}, PeakUtilisation: 1},
+		Workloads: []Workload{{Name: "a", Seconds: 2}, {Name: "b-c", Seconds: 4, Running: 3}},
+	}
 	for that, want := range map[string]bool{
 		"metrics.podsRunning == 47":                                 true,
 		"metrics.podsRunning == metrics.pods":                       false,
@@ -26,8 +29,8 @@ func TestExpectationsAreJudged(t *testing.T) {
 		"metrics.toRunning.p99 < 4.5":                               false,
 		"metrics.peakUtilisation == 1.0":                            true,
 		"metrics.podsRunning > 0 && metrics.wrongNodeBinds == 0":    true,
-		`metrics.toRunning.p99 < (target == "kind" ? 60 : 4)`:       true,
-		`target == "embedded"`:                                      false,
+		"workloads.a.seconds * 2.0 <= workloads['b-c'].seconds":     true,
+		"workloads['b-c'].running == 4":                             false,
 		"[metrics.pods, metrics.podsRunning].exists(n, n % 2 == 1)": true,
 	} {
 		r := m.Evaluate(that, "x")
@@ -38,6 +41,8 @@ func TestExpectationsAreJudged(t *testing.T) {
 	require.False(t, r.Held)
 	require.Contains(t, r.Error, "division by zero")
 	require.ErrorContains(t, Compile("metrics.podRunning == 1"), "undefined field 'podRunning'")
+	require.Contains(t, m.Evaluate("workloads.d.running == 1", "x").Error, "no such key")
+	require.ErrorContains(t, Compile("workloads.a.runing == 1"), "undefined field 'runing'")
 	require.ErrorContains(t, Compile("podsRunning == 1"), "undeclared reference to 'podsRunning'")
 	require.ErrorContains(t, Compile("metrics.pods"), "is a int; it must be true or false")
 	require.ErrorContains(t, Compile(`metrics.pods == "1"`), "no matching overload")
@@ -52,7 +57,7 @@ func TestEveryMetricHasAName(t *testing.T) {
 	require.Len(t, names, reflect.TypeFor[Metrics]().NumField(), "a field has no name of its own")
 	for name := range names {
 		require.Regexp(t, regexp.MustCompile("^[a-z][A-Za-z]+$"), name)
-		if name == "toBound" || name == "toRunning" {
+		if strings.HasPrefix(name, "to") {
 			name += ".p90"
 		}
 		require.NoError(t, Compile("metrics."+name+" >= -1"))

@@ -22,7 +22,7 @@ func (r *Report) Table(w io.Writer) error {
 	}
 	m := r.Metrics
 	if len(r.Workloads) > 1 {
-		line("all\t%d\t%d\t%d\t%d\t%s", m.Pods, m.PodsRunning, m.PodsWaiting, m.PodsRefused, m.ToRunning)
+		line("all\t%d\t%d\t%d\t%d\t%s", m.Pods, m.PodsRunning, m.PodsWaiting, m.PodsRefused+m.PodsRejected, m.ToRunning)
 	}
 	_ = t.Flush() // into memory
 

@@ -3,7 +3,6 @@
 package router
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 
@@ -23,12 +22,12 @@ type board struct {
 	handler cache.ResourceEventHandlerRegistration
 
 	mu    sync.Mutex // held while an event is delivered, so that a view sees them in order
-	views map[string]*view
+	views map[string][]*view
 	shown map[string][]string // key → nodes that have it
 }
 
 func newBoard(informer cache.SharedIndexInformer, node func(any) string, sticky bool) (*board, error) {
-	b := &board{informer: informer, node: node, sticky: sticky, views: map[string]*view{}, shown: map[string][]string{}}
+	b := &board{informer: informer, node: node, sticky: sticky, views: map[string][]*view{}, shown: map[string][]string{}}
 	err := informer.AddIndexers(cache.Indexers{byNode: func(object any) ([]string, error) {
 		if n := node(object); n != "" {
 			return []string{n}, nil
@@ -44,15 +43,12 @@ func newBoard(informer cache.SharedIndexInformer, node func(any) string, sticky 
 	return b, err
 }
 
-// join makes the view of a node, with what the shared informer has of it now.
+// join makes a view of a node, with what the shared informer has of it now.
 func (b *board) join(name string) *view {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.views[name] != nil {
-		panic(fmt.Sprintf("router: node %s has joined", name))
-	}
 	v := newView(b.handler)
-	b.views[name] = v
+	b.views[name] = append(b.views[name], v)
 	have, err := b.informer.GetIndexer().ByIndex(byNode, name)
 	if err != nil {
 		panic(err) // the index is added before anybody can join
@@ -67,10 +63,10 @@ func (b *board) join(name string) *view {
 	return v
 }
 
-func (b *board) leave(name string) {
+func (b *board) leave(name string, v *view) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.views, name)
+	b.views[name] = slices.DeleteFunc(b.views[name], func(x *view) bool { return x == v })
 }
 
 // set delivers an object that is new or has changed.
@@ -87,13 +83,16 @@ func (b *board) set(object any) {
 		has = append(slices.Clone(has), node)
 	}
 	for _, n := range had {
-		if v := b.views[n]; v != nil && !slices.Contains(has, n) {
-			v.remove(key, object)
+		if slices.Contains(has, n) {
+			continue
+		}
+		for _, v := range b.views[n] {
+			v.deliver(func() { v.remove(key, object) })
 		}
 	}
 	for _, n := range has {
-		if v := b.views[n]; v != nil {
-			v.set(key, object)
+		for _, v := range b.views[n] {
+			v.deliver(func() { v.set(key, object) })
 		}
 	}
 	if len(has) == 0 {
@@ -109,8 +108,8 @@ func (b *board) remove(object any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range b.shown[key] {
-		if v := b.views[n]; v != nil {
-			v.remove(key, object)
+		for _, v := range b.views[n] {
+			v.deliver(func() { v.remove(key, object) })
 		}
 	}
 	delete(b.shown, key)

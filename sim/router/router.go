@@ -24,6 +24,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -93,21 +94,31 @@ func (r *Router) Stop() { r.factory.Shutdown() }
 // Factory has the shared informers themselves, of all nodes' objects.
 func (r *Router) Factory() informers.SharedInformerFactory { return r.factory }
 
-// Node has the informers of one node. They can be had before Start and after it.
+// Node has informers of one node. They can be had before Start and after it.
 type Node struct {
 	router                *Router
+	name                  string
 	pods, claims, volumes *view
 }
 
-// Join adds a node. A name that has joined is a mistake of the caller and panics.
+// Join makes informers of a node. A node may have several sets: a process that is
+// started anew has new ones.
 func (r *Router) Join(name string) *Node {
-	return &Node{router: r, pods: r.pods.join(name), claims: r.claims.join(name), volumes: r.volumes.join(name)}
+	return &Node{router: r, name: name, pods: r.pods.join(name), claims: r.claims.join(name), volumes: r.volumes.join(name)}
 }
 
-// Leave stops feeding a node's informers; they keep what they have.
-func (r *Router) Leave(name string) {
-	for _, b := range []*board{r.pods, r.claims, r.volumes} {
-		b.leave(name)
+// Leave stops feeding the informers; they keep what they have.
+func (n *Node) Leave() {
+	n.router.pods.leave(n.name, n.pods)
+	n.router.claims.leave(n.name, n.claims)
+	n.router.volumes.leave(n.name, n.volumes)
+}
+
+// Delay makes the informers hear of what happens from now on so much later, 0 at once;
+// the order stays. It is a watch that lags.
+func (n *Node) Delay(d time.Duration) {
+	for _, v := range []*view{n.pods, n.claims, n.volumes} {
+		v.lag.set(d)
 	}
 }
 

@@ -133,7 +133,46 @@ func TestANodeThatJoinsLateIsShownWhatIsThere(t *testing.T) {
 	require.Eventually(t, func() bool { return len(a.Informer().GetStore().List()) == 5 }, 10*time.Second, time.Millisecond)
 	_, err := a.Lister().Get("v1")
 	require.NoError(t, err, "the lister has all of the cluster's: a clone's source may be elsewhere")
-	require.Panics(t, func() { r.Join("a") })
-	r.Leave("a")
-	r.Join("a")
+}
+
+// An agent that is started anew has informers of its own, and the kubelet beside it keeps
+// those that it has.
+func TestANodeMayHaveSeveralSetsOfInformers(t *testing.T) {
+	r, client := started(t)
+	kubelet, agent := r.Join("a"), r.Join("a")
+	onKubelet, onAgent := watch(t, kubelet.Pods()), watch(t, agent.Pods())
+	ctx, pods := t.Context(), client.CoreV1().Pods("default")
+	add := func(name string) {
+		_, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: "a"}}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	add("p")
+	onKubelet.want(t, "add default/p")
+	onAgent.want(t, "add default/p")
+	agent.Leave()
+	add("q")
+	onKubelet.want(t, "add default/p", "add default/q")
+	onAgent.want(t, "add default/p")
+	again := watch(t, r.Join("a").Pods())
+	require.ElementsMatch(t, []string{"add default/p", "add default/q"}, again.list)
+}
+
+func TestAWatchThatLagsKeepsTheOrder(t *testing.T) {
+	r, client := started(t)
+	node := r.Join("a")
+	seen := watch(t, node.Pods())
+	const lag = 300 * time.Millisecond
+	node.Delay(lag)
+	ctx, pods := t.Context(), client.CoreV1().Pods("default")
+	start := time.Now()
+	_, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{NodeName: "a"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := r.Factory().Core().V1().Pods().Lister().Pods("default").Get("p")
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	node.Delay(0) // what waits stays before what comes
+	require.NoError(t, pods.Delete(ctx, "p", metav1.DeleteOptions{}))
+	seen.want(t, "add default/p", "delete default/p")
+	require.GreaterOrEqual(t, time.Since(start), lag)
 }

@@ -21,6 +21,7 @@ var errFed = errors.New("this informer is fed by a router, which has no part in 
 type view struct {
 	source  cache.ResourceEventHandlerRegistration // of the board at the shared informer
 	indexer cache.Indexer
+	lag     lag
 
 	mu       sync.Mutex // held while handlers run, so that each sees every event once and in order
 	handlers []*subscription
@@ -45,6 +46,9 @@ func newView(source cache.ResourceEventHandlerRegistration) *view {
 		indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}),
 	}
 }
+
+// deliver does what an event does, now or later.
+func (v *view) deliver(event func()) { v.lag.do(event) }
 
 // set delivers an object that is new or has changed.
 func (v *view) set(key string, object any) {

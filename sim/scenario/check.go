@@ -5,6 +5,7 @@ package scenario
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -12,6 +13,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/driver"
 )
 
 // UnmarshalYAML sets the defaults of what is not written.
@@ -28,6 +32,10 @@ func (g *NodeGroup) UnmarshalYAML(unmarshal func(any) error) error {
 func (s *Scenario) setDefaults() {
 	s.Until.Quiet = cmp.Or(s.Until.Quiet, Duration(5*time.Second))
 	s.Until.Timeout = cmp.Or(s.Until.Timeout, Duration(5*time.Minute))
+	s.Settings.CapacityScoring = cmp.Or(s.Settings.CapacityScoring, NoScoring)
+	if s.Settings.InlineAccounting == nil {
+		s.Settings.InlineAccounting = ptr.To(true)
+	}
 }
 
 // names are those of the group's nodes.
@@ -75,12 +83,12 @@ func (c *checker) check(s *Scenario, compiles func(string) error) {
 	if len(s.Workloads) == 0 {
 		c.add("workloads", "at least one is needed")
 	}
-	names := map[string]bool{}
+	c.settings(s)
 	for i := range s.Workloads {
-		c.workload(fmt.Sprintf("workloads[%d]", i), &s.Workloads[i], s, names)
+		c.workload(fmt.Sprintf("workloads[%d]", i), i, s)
 	}
-	for i, e := range s.Events {
-		c.event(fmt.Sprintf("events[%d]", i), e, s)
+	for i := range s.Events {
+		c.event(fmt.Sprintf("events[%d]", i), &s.Events[i], s)
 	}
 	if len(s.Expectations) == 0 {
 		c.add("expectations", "at least one is needed, such as {that: metrics.podsRunning == metrics.pods, message: every pod runs}")
@@ -96,6 +104,22 @@ func (c *checker) check(s *Scenario, compiles func(string) error) {
 		if e.Message == "" {
 			c.add(path, "message is missing: what it means, for whoever reads the report")
 		}
+	}
+}
+
+func (c *checker) settings(s *Scenario) {
+	for _, name := range slices.Sorted(maps.Keys(s.StorageClasses)) {
+		if _, err := s.Storage.Named(s.StorageClasses[name]); err != nil || s.StorageClasses[name] == "" {
+			c.add("storageClasses", "%s: %q is no device class of storage", name, s.StorageClasses[name])
+		}
+		if slices.ContainsFunc(s.Storage.All(), func(d driver.Class) bool { return d.Name == name }) {
+			c.add("storageClasses", "%s: there is a StorageClass of that name already, as for each device class", name)
+		}
+	}
+	switch s.Settings.CapacityScoring {
+	case NoScoring, MostFree, LeastFree:
+	default:
+		c.add("settings.capacityScoring", "%q: must be %s, %s or %s", s.Settings.CapacityScoring, NoScoring, MostFree, LeastFree)
 	}
 }
 
@@ -141,82 +165,5 @@ func (c *checker) nodes(path string, g *NodeGroup, s *Scenario, seen map[string]
 		} else if pool.ThinPool != "" && !thin[pool.VolumeGroup+"/"+pool.ThinPool] {
 			c.add(path, "volumeGroups: pool %s is thin pool %s of VG %s, which these nodes do not have", pool.Name, pool.ThinPool, pool.VolumeGroup)
 		}
-	}
-}
-
-func (c *checker) workload(path string, w *Workload, s *Scenario, seen map[string]bool) {
-	if !label.MatchString(w.Name) {
-		c.add(path+".name", "%q: must be up to 42 of a-z 0-9 and hyphens inside", w.Name)
-	}
-	if seen[w.Name] {
-		c.add(path+".name", "%q: there is a workload of that name already", w.Name)
-	}
-	seen[w.Name] = true
-	if w.Pods < 1 || w.Pods > 1_000_000 {
-		c.add(path+".pods", "%d: must be from 1 to 1000000", w.Pods)
-	}
-	for i, v := range w.Volumes {
-		at := fmt.Sprintf("%s.volumes[%d]", path, i)
-		switch v.Kind {
-		case Inline, Ephemeral, Claim:
-		default:
-			c.add(at+".kind", "%q: must be %s, %s or %s", v.Kind, Inline, Ephemeral, Claim)
-		}
-		if v.Size.Min == 0 {
-			c.add(at, "size is missing")
-		}
-		if v.Block && v.Kind == Inline {
-			c.add(at+".block", "Kubernetes has no raw block inline volumes")
-		}
-		if v.Kind != Inline && v.FSType != "" {
-			c.add(at+".fsType", "%q: only an inline volume names its filesystem; of a claim the device class does", v.FSType)
-		}
-		if _, err := s.Storage.Named(v.Class); err != nil {
-			c.add(at+".class", "%w", err)
-		}
-	}
-}
-
-func (c *checker) event(path string, e Event, s *Scenario) {
-	if e.At == 0 {
-		c.add(path, "at is missing: how long after the first pod, such as 1s")
-	}
-	lvcreate, grow := e.LVCreate != ForeignLV{} || e.Node != "", e.Grow != Growth{}
-	switch {
-	case lvcreate == grow:
-		c.add(path, "must have either a node and an lvcreate, or a grow")
-	case grow:
-		c.growth(path+".grow", e.Grow, s)
-	default:
-		c.lvcreate(path, e, s)
-	}
-}
-
-func (c *checker) growth(path string, g Growth, s *Scenario) {
-	i := slices.IndexFunc(s.Workloads, func(w Workload) bool { return w.Name == g.Workload })
-	switch {
-	case i < 0:
-		c.add(path+".workload", "%q: there is no such workload", g.Workload)
-	case !slices.ContainsFunc(s.Workloads[i].Volumes, func(v Volume) bool { return v.Kind != Inline }):
-		c.add(path+".workload", "%q: its pods have no claims; inline volumes do not grow", g.Workload)
-	case g.Size == 0:
-		c.add(path, "size is missing")
-	}
-}
-
-func (c *checker) lvcreate(path string, e Event, s *Scenario) {
-	var group *NodeGroup
-	s.Each(func(name string, g *NodeGroup) {
-		if name == e.Node {
-			group = g
-		}
-	})
-	switch {
-	case group == nil:
-		c.add(path+".node", "%q: there is no such node", e.Node)
-	case !slices.ContainsFunc(group.VolumeGroups, func(v VolumeGroup) bool { return v.Name == e.LVCreate.VolumeGroup }):
-		c.add(path+".lvcreate.volumeGroup", "%q: node %s has no such VG", e.LVCreate.VolumeGroup, e.Node)
-	case e.LVCreate.Size == 0:
-		c.add(path+".lvcreate", "size is missing")
 	}
 }

@@ -5,6 +5,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -29,7 +30,7 @@ func ParseSetting(text string) (Setting, error) {
 // with; each says line and column. check is asked of each expectation whether it
 // compiles. Settings are put in when the file itself is right.
 func Parse(name string, data []byte, check func(expectation string) error, settings ...Setting) (*Scenario, error) {
-	s, err := parse(data, check)
+	s, err := parse(filepath.Dir(name), data, check)
 	if err != nil {
 		return nil, located(name, err)
 	}
@@ -38,7 +39,7 @@ func Parse(name string, data []byte, check func(expectation string) error, setti
 		if data, err = set.apply(data); err != nil {
 			return nil, fail(err)
 		}
-		if s, err = parse(data, check); err != nil {
+		if s, err = parse(filepath.Dir(name), data, check); err != nil {
 			return nil, fail(withoutPlace(err)) // it is not a place in the file
 		}
 	}
@@ -46,7 +47,7 @@ func Parse(name string, data []byte, check func(expectation string) error, setti
 	return s, nil
 }
 
-func parse(data []byte, check func(string) error) (*Scenario, error) {
+func parse(folder string, data []byte, check func(string) error) (*Scenario, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, err
@@ -60,6 +61,7 @@ func parse(data []byte, check func(string) error) (*Scenario, error) {
 	}
 	s.setDefaults()
 	c := &checker{file: file}
+	c.readObjects(folder, s)
 	c.check(s, check)
 	return s, errors.Join(c.problems...)
 }

@@ -23,6 +23,10 @@ type Scenario struct {
 	// Storage is the configuration of every agent, as podlv node reads it. There is a
 	// StorageClass for each device class, of the same name.
 	Storage Storage `yaml:"storage"`
+	// StorageClasses are more of them, by the device class that each stands for.
+	StorageClasses map[string]string `yaml:"storageClasses"`
+	// Settings are of the cluster.
+	Settings Settings `yaml:"settings"`
 	// Nodes are the cluster's, at least one.
 	Nodes []NodeGroup `yaml:"nodes"`
 	// Workloads are started at once, beside each other.
@@ -34,6 +38,35 @@ type Scenario struct {
 	// Expectations decide whether it went well.
 	Expectations []Expectation `yaml:"expectations"`
 }
+
+// Settings are what can be set of a cluster otherwise than podlv and Kubernetes do, to
+// compare.
+type Settings struct {
+	// InlineAccounting: pods ask for the bytes of their volumes, which the admission
+	// policies add. Default: true. Without it the scheduler knows nothing of inline volumes,
+	// as with drivers that have no such policies.
+	InlineAccounting *bool `yaml:"inlineAccounting"`
+	// CapacityPeriod is how often a node's CSIStorageCapacity objects are written at most.
+	// Default: at once. external-provisioner, the sidecar that most drivers have, looks
+	// once a minute.
+	CapacityPeriod Duration `yaml:"capacityPeriod"`
+	// CapacityScoring: the scheduler also prefers nodes by their capacity for claims
+	// (feature gate StorageCapacityScoring, alpha in 1.36). Default: none, as in Kubernetes.
+	CapacityScoring Scoring `yaml:"capacityScoring"`
+	// NodeGracePeriod is after how long a node that says nothing counts as unreachable.
+	// Default: 50s, as in Kubernetes.
+	NodeGracePeriod Duration `yaml:"nodeGracePeriod"`
+}
+
+// Scoring is which nodes the scheduler prefers for claims.
+type Scoring string
+
+// The ways of scoring.
+const (
+	NoScoring Scoring = "none"
+	MostFree  Scoring = "most-free"
+	LeastFree Scoring = "least-free"
+)
 
 // Storage is a file of pools and device classes.
 type Storage struct {
@@ -89,11 +122,34 @@ type Workload struct {
 	// Lifetime is how long the containers of each run. Such a pod, and its claims, are
 	// removed when it has ended. Default: to the end of the run.
 	Lifetime Duration `yaml:"lifetime"`
+	// After is the name of a workload whose pods must be where they are to be before the
+	// first of this one is made. Default: at once.
+	After string `yaml:"after"`
+	// Controller makes the pods, and makes them anew when they are gone. Default: nobody
+	// does; they are pods by themselves.
+	Controller Controller `yaml:"controller"`
+	// EvictAfter is how long pods stay on a node that is unreachable, before they are
+	// deleted. Default: 5m, as in Kubernetes.
+	EvictAfter Duration `yaml:"evictAfter"`
 	// NodeSelector is the pods' own.
 	NodeSelector map[string]string `yaml:"nodeSelector"`
 	// Volumes are those of each pod.
 	Volumes []Volume `yaml:"volumes"`
+	// Manifests is a file of Kubernetes objects, beside the scenario's file, and Objects are
+	// such objects: they take the place of Pods, Controller and Volumes. Of their containers
+	// only the requests matter.
+	Manifests string  `yaml:"manifests"`
+	Objects   Objects `yaml:"objects"`
 }
+
+// Controller is what makes pods.
+type Controller string
+
+// The controllers.
+const (
+	Deployment  Controller = "Deployment"
+	StatefulSet Controller = "StatefulSet" // whose claims are of its volumeClaimTemplates
+)
 
 // Kind is how a pod comes by a volume.
 type Kind string
@@ -118,16 +174,79 @@ type Volume struct {
 	Block bool `yaml:"block"`
 }
 
-// Event is one thing that happens: an LVCreate on a Node, or a Grow.
+// Event is one thing that happens. There is exactly one of what follows Times.
 type Event struct {
 	// At is how long after the first pod was made.
 	At Duration `yaml:"at"`
-	// Node is the name of the node.
-	Node string `yaml:"node"`
+	// Node is the name of the node that it happens to, or a pattern of names, such as
+	// node-*: it happens to each of them, or, with Random, to one that is drawn.
+	Node   string `yaml:"node"`
+	Random bool   `yaml:"random"`
+	// Every and Times repeat it.
+	Every Duration `yaml:"every"`
+	Times int      `yaml:"times"`
+
+	// PowerOff ends the machine for good.
+	PowerOff *struct{} `yaml:"powerOff"`
+	// Reboot is a power cut: the machine comes back after Down.
+	Reboot *Outage `yaml:"reboot"`
+	// RestartKubelet ends kubelet, and starts it again after Down.
+	RestartKubelet *Outage `yaml:"restartKubelet"`
+	// KillAgent ends podlv's agent in the middle of what it does, and starts it again
+	// after Down.
+	KillAgent *Outage `yaml:"killAgent"`
+	// DiskFailure takes a disk away, as a broken cable does.
+	DiskFailure *DiskFailure `yaml:"diskFailure"`
+	// SlowLVM makes each lvm command take longer.
+	SlowLVM *Slowness `yaml:"slowLVM"`
+	// HangLVM makes the next lvm command that writes hang.
+	HangLVM *Hang `yaml:"hangLVM"`
+	// WatchDelay makes the agent and the kubelet hear of changes later.
+	WatchDelay *Slowness `yaml:"watchDelay"`
+	// Cordon and Uncordon say whether new pods may come to the node.
+	Cordon   *struct{} `yaml:"cordon"`
+	Uncordon *struct{} `yaml:"uncordon"`
+	// Drain is a Cordon, and the eviction of the node's pods.
+	Drain *struct{} `yaml:"drain"`
 	// LVCreate is an LV that somebody else makes there, without podlv's knowledge.
-	LVCreate ForeignLV `yaml:"lvcreate"`
+	LVCreate *ForeignLV `yaml:"lvcreate"`
+
 	// Grow makes claims larger, as a user does; the simulator does external-resizer's part.
-	Grow Growth `yaml:"grow"`
+	Grow *Growth `yaml:"grow"`
+	// Scale changes how many pods a controller has.
+	Scale *Scale `yaml:"scale"`
+}
+
+// Outage is how long something is not there. Default: 1s.
+type Outage struct {
+	Down Duration `yaml:"down"`
+}
+
+// DiskFailure is a disk that is not there for a time.
+type DiskFailure struct {
+	// VolumeGroup is the VG whose disk it is, and Disk which of its disks, from 0.
+	VolumeGroup string `yaml:"volumeGroup"`
+	Disk        int    `yaml:"disk"`
+	// For is for how long. Default: to the end of the run.
+	For Duration `yaml:"for"`
+}
+
+// Slowness is how much longer something takes, for how long. Default: to the end of the
+// run.
+type Slowness struct {
+	Delay Duration `yaml:"delay"`
+	For   Duration `yaml:"for"`
+}
+
+// Hang is for how long something hangs.
+type Hang struct {
+	For Duration `yaml:"for"`
+}
+
+// Scale is how many pods a workload with a controller is to have.
+type Scale struct {
+	Workload string `yaml:"workload"`
+	Pods     int    `yaml:"pods"`
 }
 
 // Growth is claims that are to grow: those of a workload that are bound by then.
@@ -153,7 +272,8 @@ type Until struct {
 
 // Expectation is what must hold at the end.
 type Expectation struct {
-	// That is CEL, true when it holds. It sees the report's metrics: see package report.
+	// That is CEL, true when it holds. It sees the report's metrics and workloads: see
+	// package report.
 	That string `yaml:"that"`
 	// Message says what it means, for a person.
 	Message string `yaml:"message"`

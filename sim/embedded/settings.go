@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/podlv/podlv/sim/kube"
+	"github.com/podlv/podlv/sim/scenario"
+)
+
+// schedulerConfig lets the scheduler prefer nodes by their capacity for claims
+// (StorageCapacityScoring, KEP-4049): %d points for one of which nothing is used, %d for
+// one of which everything is.
+const schedulerConfig = `apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection: {qps: 5000, burst: 5000}
+profiles:
+- schedulerName: default-scheduler
+  pluginConfig:
+  - name: VolumeBinding
+    args:
+      shape: [{utilization: 0, score: %d}, {utilization: 100, score: %d}]
+`
+
+// controlPlane is what the scenario's settings make of the control plane. dir is its
+// folder.
+func (c *Cluster) controlPlane(dir string) (kube.Config, error) {
+	set := c.config.Scenario.Settings
+	config := kube.Config{Program: c.config.Program, Dir: dir, NodeMonitorGracePeriod: time.Duration(set.NodeGracePeriod)}
+	var empty, full int
+	switch set.CapacityScoring {
+	case scenario.MostFree:
+		empty = 10
+	case scenario.LeastFree:
+		full = 10
+	default:
+		return config, nil
+	}
+	config.FeatureGates = map[string]bool{"StorageCapacityScoring": true}
+	config.SchedulerConfig = filepath.Join(c.config.Dir, "kube-scheduler.yaml") // beside it: it must be empty
+	return config, os.WriteFile(config.SchedulerConfig, fmt.Appendf(nil, schedulerConfig, empty, full), 0o600)
+}
