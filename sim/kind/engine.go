@@ -58,7 +58,8 @@ func (c Config) engine(progress func(string, ...any)) (engine, error) {
 
 // explain adds to an error of kind what the command said that failed.
 func explain(err error) error {
-	if failed := exec.RunErrorForError(err); failed != nil {
+	failed := exec.RunErrorForError(err)
+	if failed != nil || errors.As(err, &failed) {
 		if said := strings.TrimSpace(string(failed.Output)); said != "" {
 			const most = 2000
 			return fmt.Errorf("%w: %s", err, said[max(0, len(said)-most):])

@@ -43,8 +43,12 @@ func (k *cluster) prepare(ctx context.Context, workers map[string]nodes.Node, ar
 			if err := n.CommandContext(preparingCtx, "sh", "-c", "cat >/usr/local/bin/fakelvm && chmod 755 /usr/local/bin/fakelvm").SetStdin(bytes.NewReader(program)).Run(); err != nil {
 				return fmt.Errorf("put fakelvm on node %s: %w", n, explain(err))
 			}
-			if err := onNode(preparingCtx, n, "make the disks", setup(n.String(), g)); err != nil {
-				return err
+			for _, step := range []struct{ what, script string }{
+				{"make the disks", setup(n.String(), g)}, {"make loop devices", makeLoopNodes}, {"make a volume", probe},
+			} {
+				if err := onNode(preparingCtx, n, step.what, step.script); err != nil {
+					return err
+				}
 			}
 			k.running.Go(func() { k.follow(n, m) })
 			return k.join(preparingCtx, n, name, g, archive)
@@ -159,12 +163,10 @@ func conditions(node *corev1.Node) string {
 	return ""
 }
 
-// setup is what makes a machine with a group's VGs, in a shell on the node: fakelvm is told
-// of its disks once. At its end it makes an LV and removes it, to find out whether the
-// node can have loop devices.
+// setup is what makes a machine with a group's VGs, in a shell on the node. fakelvm is told
+// of its disks once.
 func setup(node string, g *scenario.NodeGroup) string {
 	var disks, commands []string
-	probe := ""
 	for _, v := range g.VolumeGroups {
 		sizes := v.Disks
 		if v.Size > 0 {
@@ -177,25 +179,24 @@ func setup(node string, g *scenario.NodeGroup) string {
 			vgcreate += " " + disk
 		}
 		commands = append(commands, vgcreate)
-		if probe == "" {
-			lv := v.Name + "/podlv-sim-probe"
-			probe = fmt.Sprintf("fakelvm lvcreate --yes --name podlv-sim-probe --extents 1 %s && test -b /dev/%s && fakelvm lvremove --yes %s", v.Name, lv, lv)
-		}
 		for _, p := range v.ThinPools {
 			commands = append(commands, fmt.Sprintf("fakelvm lvcreate --type thin-pool --size %db --name %s %s", p.Size, p.Name, v.Name))
 		}
 	}
-	if probe != "" {
-		commands = append(commands[:1:1], append([]string{probe}, commands[1:]...)...)
-	}
-	return makeLoopNodes + "export FAKELVM_DISKS=" + strings.Join(disks, ",") + "\n" + strings.Join(append([]string{"fakelvm vgs >/dev/null"}, commands...), " && ")
+	return "export FAKELVM_DISKS=" + strings.Join(disks, ",") + "\n" + strings.Join(append([]string{"fakelvm vgs >/dev/null"}, commands...), " &&\n")
 }
+
+// probe finds out whether a node can have loop devices, with an LV that does not stay.
+const probe = `vg=$(fakelvm vgs --noheadings -o vg_name | head -n 1)
+[ -z "$vg" ] || {
+  vg=$(echo $vg)
+  fakelvm lvcreate --yes --name podlv-sim-probe --extents 1 $vg && test -b /dev/$vg/podlv-sim-probe && fakelvm lvremove --yes $vg/podlv-sim-probe
+}`
 
 // makeLoopNodes makes the nodes of loop devices, of which a container has those that the
 // host had when it was started: kubelet's losetup, for raw block volumes, makes none.
 const makeLoopNodes = `i=0
-while [ $i -lt 256 ]; do [ -b /dev/loop$i ] || mknod -m 660 /dev/loop$i b 7 $i; i=$((i+1)); done
-`
+while [ $i -lt 256 ]; do [ -b /dev/loop$i ] || mknod -m 660 /dev/loop$i b 7 $i || exit 1; i=$((i+1)); done`
 
 // onNode runs a script on a node, with its machine in the environment. The error has what
 // was said.
