@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # Files behind these build tags are vetted and linted like all others.
-TAGS := reallvm,controlplane
+TAGS := reallvm,controlplane,page
 
 TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
 DEMO     := $(GO) run ./e2e/demo
@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim sim-kind demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim sim-kind test-page page-library demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -108,6 +108,16 @@ sim-kind: ## first-steps and topolvm-117 on kind: real kubelets, fake LVM; needs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fakelvm ./fakelvm/lvm
 	bin/podlv-sim run $(or $(SCENARIO),first-steps) --target kind --out out/kind
 	$(if $(SCENARIO),,bin/podlv-sim run topolvm-117 --target kind --out out/kind)
+
+test-page: ## the page of a simulation's results, in headless chromium
+	$(GO) test -count=1 -timeout=5m -tags=page -run '^TestPage' ./sim/report
+
+# The library is committed, so that go build needs no npm. Its version is in
+# tools/page/package.json; npm ci holds what it gets to the hashes of the lock file.
+page-library: ## fetch the library that draws the page's charts anew, with npm
+	cd tools/page && npm ci --ignore-scripts --no-audit --no-fund
+	cp tools/page/node_modules/uplot/LICENSE tools/page/node_modules/uplot/dist/uPlot.iife.min.js tools/page/node_modules/uplot/dist/uPlot.min.css sim/report/page/uplot/
+	rm -rf tools/page/node_modules
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)

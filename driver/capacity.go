@@ -12,7 +12,7 @@ func largest(g lvm.VolumeGroup, class Class, owed int64) int64 {
 		return 0 // LVM changes no VG that is not whole
 	}
 	if class.Layout == lvm.Thin {
-		return lvm.RoundDown(thinFree(g, class)-owed, class.granularity())
+		return lvm.RoundDown(max(thinFree(g, class)-owed, 0), class.granularity())
 	}
 	return g.Largest(class.Layout, class.Legs, class.Unit, allocatable(g)-class.Pool.Reserve-owed)
 }

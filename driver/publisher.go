@@ -42,6 +42,7 @@ type publisher struct {
 	cluster *Cluster
 	classes *ClassSource
 	model   *model
+	coming  *coming
 	period  time.Duration // between two writes of capacity objects, at least
 	clock   clock.Clock
 	log     *slog.Logger
@@ -72,7 +73,7 @@ func newPublisher(c Config, m *model) (*publisher, error) {
 		return nil, fmt.Errorf("%w: the namespace of the capacity objects is empty", errInvalid)
 	}
 	return &publisher{
-		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, period: c.CapacityPeriod, clock: c.Clock, log: c.Log,
+		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, coming: newComing(c.NodeName, c.Clock), period: c.CapacityPeriod, clock: c.Clock, log: c.Log,
 		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: semaphore.NewWeighted(1),
 		objects:   capacityObjects{node: c.NodeName, client: c.Cluster.Client, namespace: c.Cluster.Namespace, log: c.Log},
 		resources: nodeResources{node: c.NodeName, client: c.Cluster.Client},
@@ -89,7 +90,8 @@ func (p *publisher) watch() error {
 		})
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	_, err := p.cluster.Claims.Informer().AddEventHandler(p.coming.handler())
+	return errors.Join(append(errs, err)...)
 }
 
 func (p *publisher) informers() []cache.SharedIndexInformer {
@@ -137,6 +139,12 @@ func (p *publisher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.coming.news:
+			select { // more of them, perhaps
+			case <-ctx.Done():
+				return
+			case <-p.clock.After(min(wait, comingGap)):
+			}
 		case <-p.clock.After(wait):
 		}
 	}
@@ -160,7 +168,7 @@ func (p *publisher) publish(ctx context.Context) error {
 		return err
 	}
 	now.report = report
-	if now != p.last || p.lingering() {
+	if now != p.last || p.lingering() || p.coming.any() {
 		pods, err := p.pods(now.classes)
 		if err != nil {
 			return err
@@ -301,7 +309,7 @@ func (p *publisher) capacity(classes *Classes, groups []lvm.VolumeGroup, account
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]int64{}
+	ours := map[string]Class{} // by StorageClass
 	for _, s := range all {
 		if s.Provisioner != Name {
 			continue
@@ -314,9 +322,14 @@ func (p *publisher) capacity(classes *Classes, groups []lvm.VolumeGroup, account
 		if err != nil {
 			continue // this node does not have the class
 		}
-		wanted[s.Name] = 0
+		ours[s.Name] = class
+	}
+	coming := p.coming.bytes(groups, func(storageClass string) (Class, bool) { c, ok := ours[storageClass]; return c, ok })
+	wanted := map[string]int64{}
+	for name, class := range ours {
+		wanted[name] = 0
 		if g, err := lvm.Find(groups, class.Pool.VolumeGroup); err == nil {
-			wanted[s.Name] = largest(g, class, accounts[class.Pool.Name].owed)
+			wanted[name] = largest(g, class, accounts[class.Pool.Name].owed+coming[class.Pool.Name])
 		}
 	}
 	return wanted, nil

@@ -23,7 +23,7 @@
 //   - Tags, names and device names by LVM's rules; selections; JSON reports.
 //   - Activation, open counts, missing PVs, reboot.
 //   - The kernel's side: Open, Format, Signature, Wipe, Mount, Unmount, a tree of
-//     folders to mount on.
+//     folders and files to mount on, of which /run does not survive a reboot.
 //
 // What is known to LVM but not modelled fails loudly with exit status 4 and the
 // word "fakelvm" in the message; it is never ignored. That is: mirror, raid0 and

@@ -29,10 +29,11 @@ type Host struct {
 	disks   []*disk        // in the order in which LVM scans them
 	vgs     []*volumeGroup // those with at least one PV present
 	mounts  []*mount
-	folders map[string]bool // the fake tree
-	minors  map[int]bool    // device-mapper minors in use
-	serial  uint64          // source of UUIDs
-	auto    bool            // LVs are activated at boot
+	folders map[string]bool // the fake tree: true for a folder, false for a file
+	files   map[string][]byte
+	minors  map[int]bool // device-mapper minors in use
+	serial  uint64       // source of UUIDs
+	auto    bool         // LVs are activated at boot
 	boots   int
 
 	faults faults
@@ -45,6 +46,7 @@ func New(disks ...Disk) *Host {
 		name:    "fake",
 		now:     time.Now,
 		folders: map[string]bool{"/": true},
+		files:   map[string][]byte{},
 		minors:  map[int]bool{},
 		auto:    true,
 	}
@@ -190,13 +192,14 @@ func (h *Host) execute(s *step, args []string) (stdout, stderr string, code int)
 }
 
 // Reboot is a crash of the whole machine and its next start: nothing is mounted,
-// nothing is open, LVs are active only if they are activated at boot. What was
-// written stays: a Host has no cache that could be lost. It implies Restart.
+// nothing is open, /run is empty, LVs are active only if they are activated at boot.
+// What was written stays: a Host has no cache that could be lost. It implies Restart.
 func (h *Host) Reboot() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.boots++
 	h.mounts = nil
+	h.forgetVolatile()
 	h.faults.restart()
 	h.minors = map[int]bool{}
 	for _, d := range h.disks {

@@ -281,7 +281,7 @@ func (h *Host) Remove(p string) error {
 				return &fs.PathError{Op: "remove", Path: p, Err: errNotEmpty}
 			}
 		}
-		s.commit(func() { delete(h.folders, p) })
+		s.commit(func() { delete(h.folders, p); delete(h.files, p) })
 		return nil
 	})
 }

@@ -79,6 +79,9 @@ type Access struct {
 	Machines map[string]oracle.Machine
 	// Off, when set, says whether nothing can keep what is published of a node up to date.
 	Off func(node string) bool
+	// MendAll, when set, gives power to the machines from which an event has taken it for
+	// good: what is on one without can be removed only when it is back.
+	MendAll func(ctx context.Context) error
 	// Phases is what it took to make the cluster.
 	Phases []report.Phase
 	// PID is the control plane's process; 0 when it is none of this machine.

@@ -35,6 +35,14 @@ func Embedded(program, dir string) Target {
 			TargetName: "embedded", Client: c.Client, Kubeconfig: c.Kubeconfig, Informers: c.Router.Factory(),
 			Namespace: metav1.NamespaceDefault, AgentNamespace: embedded.Namespace,
 			Nodes: len(c.Nodes), Machines: map[string]oracle.Machine{}, PID: c.PID(),
+			MendAll: func(ctx context.Context) error {
+				for _, n := range c.Nodes {
+					if err := n.PowerOn(ctx); err != nil {
+						return fmt.Errorf("start node %s again: %w", n.Name, err)
+					}
+				}
+				return nil
+			},
 			Off: func(node string) bool { return c.Node(node).Off() },
 			Phases: []report.Phase{
 				report.Took("control plane", c.ControlPlaneTime),

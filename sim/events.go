@@ -69,7 +69,7 @@ func (r *run) happen(ctx context.Context) error {
 		if o.Random {
 			nodes = []string{nodes[random.IntN(len(nodes))]}
 		}
-		r.Progress("event: %s on %s", o.What(), strings.Join(nodes, ", "))
+		r.event("%s on %s", o.What(), strings.Join(nodes, ", "))
 		for _, name := range nodes {
 			happening.Go(func() error {
 				err := r.toNode(ctx, o, r.nodeName(name))
@@ -88,7 +88,7 @@ func (r *run) toWorkload(ctx context.Context, o occasion) (err error) {
 	if o.Grow != nil {
 		err = r.grow(ctx, *o.Grow)
 	} else {
-		r.Progress("event: %s is to have %d pods", o.Scale.Workload, o.Scale.Pods)
+		r.event("%s is to have %d pods", o.Scale.Workload, o.Scale.Pods)
 		err = r.scale(ctx, o.Scale.Workload, o.Scale.Pods)
 	}
 	if ctx.Err() != nil {
@@ -113,7 +113,7 @@ func (r *run) toNode(ctx context.Context, o occasion, node string) error {
 	var refused *RefusedError
 	if errors.As(err, &refused) { // an administrator would see it, too
 		if ctx.Err() == nil {
-			r.tracker.keep([]string{fmt.Sprintf("event on node %s: %v", node, err)})
+			r.Progress("event on node %s: %v", node, err)
 		}
 		return nil
 	}
@@ -175,7 +175,7 @@ func (r *run) drain(ctx context.Context, node string) error {
 	if err := r.cordon(ctx, node, true); err != nil {
 		return err
 	}
-	pods, _ := r.Informers.Core().V1().Pods().Lister().List(labels.Everything()) // from memory
+	pods, _ := r.Informers.Core().V1().Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // from memory
 	evicting, ctx := errgroup.WithContext(ctx)
 	evicting.SetLimit(makers)
 	for _, p := range pods {
@@ -236,7 +236,7 @@ func (r *run) grow(ctx context.Context, g scenario.Growth) error {
 			return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
 		}
 	}
-	r.Progress("event: %d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
+	r.event("%d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
 	return nil
 }
 

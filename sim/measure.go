@@ -266,6 +266,11 @@ func (t *tracker) keep(problems []string) {
 func (r *run) teardown(ctx context.Context) error {
 	r.Progress("removing all pods and claims")
 	r.tracker.close()
+	if r.MendAll != nil {
+		if err := r.MendAll(ctx); err != nil {
+			return err
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, teardownTime)
 	defer cancel()
 	if err := r.removeCreated(limited); err != nil {
@@ -285,8 +290,8 @@ func (r *run) teardown(ctx context.Context) error {
 	}
 	listers := r.Informers.Core().V1()
 	for {
-		pods, _ := listers.Pods().Lister().List(labels.Everything()) // from memory: they never fail
-		claims, _ := listers.PersistentVolumeClaims().Lister().List(labels.Everything())
+		pods, _ := listers.Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // from memory: they never fail
+		claims, _ := listers.PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace).List(labels.Everything())
 		volumes := r.volumes()
 		left := len(pods) + len(claims) + len(volumes)
 		var orphans []string

@@ -7,7 +7,8 @@
 // There are only Run, with its Config, and what it needs of the Cluster that a Target
 // makes for it. The parts are packages of their own: scenario (what is to be simulated),
 // embedded (the cluster, if there is no other Target), kubelet (a fake), router (who is
-// told of what), oracle (the judge) and report.
+// told of what), oracle (the judge), trace (what happened)
+// and report.
 package sim
 
 import (
@@ -20,6 +21,7 @@ import (
 	"github.com/podlv/podlv/sim/oracle"
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/scenario"
+	"github.com/podlv/podlv/sim/trace"
 )
 
 // Config is what a run is given.
@@ -81,13 +83,15 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 		Config: c, tracker: newTracker(),
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
 	}
+	r.trace = newRecorder(c.Scenario, r.report.Started)
+	r.tracker.trace = r.trace
 	var err error
 	if r.cluster, err = c.Target(ctx, Parts{Scenario: c.Scenario, Observer: r.tracker, Log: c.Log, Progress: c.Progress}); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)
 	}
 	r.Access = r.cluster.Access()
 	r.judge = oracle.New(c.Scenario.Storage.Classes, r.Machines)
-	r.tracker.judge = r.judge // there are no pods before
+	r.tracker.judge, r.tracker.namespace, r.judge.Watcher = r.judge, r.Namespace, r.trace // there are no pods before
 	r.report.Target, r.report.Unknown, r.report.Phases = r.TargetName, r.Unknown, r.Phases
 	err = r.simulate(ctx)
 	r.report.Simulator = usage("self")
@@ -110,6 +114,7 @@ type run struct {
 	tracker *tracker
 	judge   *oracle.Oracle
 	report  *report.Report
+	trace   *trace.Recorder
 
 	mu      sync.Mutex
 	created []apiObject // beside pods and claims
@@ -134,6 +139,9 @@ func (r *run) simulate(ctx context.Context) error {
 		}
 	}()
 	if err := r.tracker.watch(r.Informers); err != nil {
+		return err
+	}
+	if err := r.record(watching); err != nil {
 		return err
 	}
 	begin := time.Now()
@@ -168,6 +176,7 @@ func (r *run) simulate(ctx context.Context) error {
 		r.report.Add("removal", begin)
 	}
 	r.judgeExpectations()
+	r.report.Trace = r.trace.Trace()
 	return err
 }
 

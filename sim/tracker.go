@@ -18,6 +18,7 @@ import (
 	"github.com/podlv/podlv/sim/kubelet"
 	"github.com/podlv/podlv/sim/oracle"
 	"github.com/podlv/podlv/sim/report"
+	"github.com/podlv/podlv/sim/trace"
 )
 
 // annSelectedNode is the node that the scheduler has chosen for a claim.
@@ -54,14 +55,16 @@ func (p *podRecord) runs() bool { return !p.running.IsZero() && p.down.IsZero() 
 
 // tracker keeps what happens to the pods, and counts failures.
 type tracker struct {
-	judge *oracle.Oracle
+	judge     *oracle.Oracle
+	namespace string // of the pods
+	trace     *trace.Recorder
 
 	mu            sync.Mutex
 	pods          map[string]*podRecord // by name; all are in one namespace. Without those that are lost
 	byUID         map[types.UID]*podRecord
 	planned       map[string]int        // workload → pods that the run itself makes
 	expected      map[string]int        // workload → pods that others are to make
-	started       map[string]bool       // workload → its pods are being made
+	started       map[string]bool       // workloads whose pods are being made
 	lost          map[string]int        // workload → pods that somebody else removed
 	again         []time.Duration       // from an outage to Running again
 	ofClaim       map[string]*podRecord // by the claim's name
@@ -146,6 +149,7 @@ func isFull(message string) bool {
 
 // making takes up that a pod is about to be made.
 func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, lives bool) {
+	t.trace.Making(t.namespace, pod.Name, workload)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &podRecord{workload: workload, made: time.Now(), lives: lives, claims: claims}
@@ -155,7 +159,8 @@ func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, live
 }
 
 // Pod implements kubelet.Observer.
-func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ string) {
+func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, why string) {
+	t.trace.Moment(pod.UID, what, why)
 	wrong := ""
 	switch what { // before the lock: the oracle has its own
 	case kubelet.Bound:
@@ -182,7 +187,7 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ strin
 		}
 	case kubelet.Refused:
 		p.refused = now
-	case kubelet.Running:
+	case kubelet.Running, kubelet.Back:
 		if !p.down.IsZero() {
 			t.again = append(t.again, now.Sub(p.down))
 			p.down = time.Time{}
@@ -201,6 +206,7 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, _ strin
 
 // Call implements kubelet.Observer.
 func (t *tracker) Call(c kubelet.Call) {
+	t.trace.Call(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c.Method == "" { // a failed call of the pod, which is counted elsewhere

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/podlv/podlv/sim"
+	"github.com/podlv/podlv/sim/trace"
 )
 
 const small = `description: small
@@ -60,6 +61,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"a control plane that ends": {[]string{"run", good, "--out=" + filepath.Join(dir, "out")}, dir, 2, []string{"start the cluster: the control plane ended (exit status 1)", "(logs are in "}},
 		"no room for its VG":        {[]string{"run", good, "--out=" + filepath.Join(dir, "out"), "--set=nodes[0].volumeGroups[0]={name: vg0, disks: [1Mi]}"}, dir, 2, []string{"node node-0: fakelvm: vgcreate vg0"}},
 		"an unknown command":        {[]string{"rnu"}, dir, 2, []string{`unknown command "rnu"`}},
+		"a schema":                  {[]string{"schema", "report"}, "", 0, []string{`"podsRunning": {`}},
+		"a schema of nothing":       {[]string{"schema", "node"}, "", 2, []string{`schema "node": must be report or scenario`}},
 		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps           Three nodes", "topolvm-117  "}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +77,38 @@ func TestMistakesAreNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestExplain(t *testing.T) {
+	out := t.TempDir()
+	explain := func(args ...string) (int, string) {
+		var b bytes.Buffer
+		return run(t.Context(), append([]string{"explain", "--out", out}, args...), "", &b, &b), b.String()
+	}
+	status, text := explain("a")
+	require.Equal(t, 2, status)
+	require.Contains(t, text, "no run was recorded there (no SCENARIO/trace.json.gz); run a scenario first")
+	for i, scenario := range []string{"first", "second"} {
+		dir := filepath.Join(out, scenario)
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		f, err := os.Create(filepath.Join(dir, trace.File))
+		require.NoError(t, err)
+		x := trace.Trace{Version: 1, Scenario: scenario, Pods: []trace.Pod{{Namespace: "default", Name: scenario + "-0", State: trace.Waiting, Steps: []trace.Step{{What: trace.Made}}}}}
+		require.NoError(t, x.Write(f))
+		require.NoError(t, f.Close())
+		at := time.Now().Add(time.Duration(i-2) * time.Hour)
+		require.NoError(t, os.Chtimes(f.Name(), at, at))
+	}
+	status, text = explain("second-0")
+	require.Equal(t, 0, status, text)
+	require.Contains(t, text, "pod default/second-0: found no node\n    0.000 s  pod  made\n")
+	status, text = explain("first-0", "some/where/first.yaml")
+	require.Equal(t, 0, status, text)
+	status, text = explain("first-0")
+	require.Equal(t, 2, status)
+	require.Contains(t, text, `pod "first-0": scenario second had none of that name; these it had: second-0`)
+	_, text = explain("first-0", "third")
+	require.Contains(t, text, `scenario "third": no run of it was recorded in `+out+"; there are first, second")
 }
 
 func TestProgressIsPlainWithoutATerminal(t *testing.T) {

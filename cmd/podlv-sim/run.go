@@ -42,7 +42,7 @@ func runCommand(cache string) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.settings, "set", nil, "PATH=VALUE: a value in place of the scenario's, such as nodes[0].count=5; once for each")
 	flags.Int64Var(&f.seed, "seed", 0, "what sizes are drawn with, in place of the scenario's seed")
-	flags.StringVar(&f.out, "out", "out", "folder for the results: report.json and junit.xml in a folder of the scenario's name")
+	flags.StringVar(&f.out, "out", "out", "folder for the results, in a folder of the scenario's name: report.html, report.json and others")
 	f.target.add(flags)
 	flags.BoolVar(&f.keep, "keep", false, "when all has come to rest, keep the cluster and print its kubeconfig, until Ctrl-C; then go on")
 	return cmd

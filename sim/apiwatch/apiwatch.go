@@ -19,6 +19,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -33,7 +34,9 @@ type Config struct {
 	Client kubernetes.Interface
 	// Namespace is that of the pods.
 	Namespace string
-	Observer  kubelet.Observer
+	// All: the informers are to have what is in all namespaces.
+	All      bool
+	Observer kubelet.Observer
 	// Uncounted: failed calls that events tell of are only said to have been those of
 	// their pods, because Metrics counts them.
 	Uncounted bool
@@ -63,7 +66,11 @@ type life struct{ bound, refused, running, ended bool }
 // by then is not told, but for pods.
 func Watch(ctx context.Context, c Config) (*Watcher, error) {
 	w := &Watcher{config: c, pods: map[types.UID]*life{}, events: map[types.UID]int32{}, words: map[words]string{}, codes: map[string]int{}}
-	w.Informers = informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithNamespace(c.Namespace), informers.WithTransform(withoutManagedFields))
+	namespace := c.Namespace
+	if c.All {
+		namespace = metav1.NamespaceAll
+	}
+	w.Informers = informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithNamespace(namespace), informers.WithTransform(withoutManagedFields))
 	core := w.Informers.Core().V1()
 	core.Nodes().Informer()
 	core.PersistentVolumes().Informer()
@@ -73,10 +80,10 @@ func Watch(ctx context.Context, c Config) (*Watcher, error) {
 		},
 		core.PersistentVolumeClaims().Informer(): cache.ResourceEventHandlerFuncs{UpdateFunc: w.claim},
 		core.Events().Informer(): cache.ResourceEventHandlerDetailedFuncs{
-			AddFunc: func(o any, old bool) { w.event(o, old) }, UpdateFunc: func(_, o any) { w.event(o, false) },
+			AddFunc: w.event, UpdateFunc: func(_, o any) { w.event(o, false) },
 		},
 	} {
-		if _, err := informer.AddEventHandler(handler); err != nil {
+		if _, err := informer.AddEventHandler(cache.FilteringResourceEventHandler{FilterFunc: w.concerns, Handler: handler}); err != nil {
 			return nil, err
 		}
 	}
@@ -87,6 +94,15 @@ func Watch(ctx context.Context, c Config) (*Watcher, error) {
 		}
 	}
 	return w, nil
+}
+
+// concerns says whether an object is in the pods' namespace.
+func (w *Watcher) concerns(object any) bool {
+	if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = t.Obj
+	}
+	m, err := meta.Accessor(object)
+	return err == nil && m.GetNamespace() == w.config.Namespace
 }
 
 // Stop waits until the informers have ended: end the context of Watch before.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/kind/pkg/apis/config/defaults"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
@@ -97,6 +98,12 @@ func explainCreate(err error, nodeImage string) error {
 	return fmt.Errorf("kind could not make the cluster: %w", explain(err))
 }
 
+// How often a cluster's deletion is tried, and the time between.
+const (
+	deleteTries = 4
+	deletePause = 3 * time.Second
+)
+
 // remove frees what the nodes of a cluster have of the host, and deletes it.
 func remove(e engine, name, kubeconfig string) error {
 	list, err := e.ListInternalNodes(name)
@@ -109,7 +116,13 @@ func remove(e engine, name, kubeconfig string) error {
 			wrong = errors.Join(wrong, err)
 		}
 	}
-	if err := e.Delete(name, kubeconfig); err != nil {
+	for range deleteTries {
+		if err = e.Delete(name, kubeconfig); err == nil {
+			break
+		}
+		time.Sleep(deletePause) // Docker gives up on a container that takes long to end, and it ends all the same
+	}
+	if err != nil {
 		return fmt.Errorf("delete cluster %s: %w; delete it by hand: kind delete cluster --name %s", name, explain(err), name)
 	}
 	return wrong
@@ -120,8 +133,13 @@ func remove(e engine, name, kubeconfig string) error {
 // of all clusters see all loop devices; kubelet's files have the UIDs of claim and pod in
 // their names, so that what is there is this node's. A device in use is free when the
 // node's mounts are gone, with its container.
+//
+// It lets runc end what it has begun: with cgroup v1 a container is frozen while it is
+// made, and one that stays so nobody can kill, nor the node around it.
 const free = `[ -x /usr/local/bin/fakelvm ] || exit 0
 systemctl stop kubelet
+i=0
+while [ $i -lt 50 ] && grep -qsx runc /proc/[0-9]*/comm; do sleep 0.1; i=$((i+1)); done
 for b in /sys/block/loop*/loop/backing_file; do
   [ -e "$b" ] || continue
   f=$(cat "$b"); d=${b#/sys/block/}; d=${d%%/*}

@@ -145,7 +145,7 @@ func (k *cluster) start(ctx context.Context, root *image.Rootfs, p sim.Parts) er
 	if err := k.prepare(ctx, workers, archive); err != nil {
 		return err
 	}
-	if k.watcher, err = apiwatch.Watch(k.ctx, apiwatch.Config{Client: client, Namespace: k.access.Namespace, Observer: p.Observer, Uncounted: true}); err != nil {
+	if k.watcher, err = apiwatch.Watch(k.ctx, apiwatch.Config{Client: client, Namespace: k.access.Namespace, All: true, Observer: p.Observer, Uncounted: true}); err != nil {
 		return err
 	}
 	k.access.Informers = k.watcher.Informers

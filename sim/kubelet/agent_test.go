@@ -43,6 +43,7 @@ type agent struct {
 	mu     sync.Mutex
 	calls  []string
 	fail   map[string][]error // by method, for the next calls
+	made   map[string]bool    // targets
 	status *registerapi.RegistrationStatus
 }
 
@@ -66,6 +67,12 @@ func (a *agent) answer(method string, errs ...error) {
 	a.fail[method] = append(a.fail[method], errs...)
 }
 
+func (a *agent) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls, a.fail = nil, map[string][]error{}
+}
+
 func (a *agent) asked() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,7 +80,7 @@ func (a *agent) asked() []string {
 }
 
 func (a *agent) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
-	return &registerapi.PluginInfo{Type: registerapi.CSIPlugin, Name: driver.Name, Endpoint: a.endpoint}, a.say("GetInfo", "")
+	return &registerapi.PluginInfo{Type: registerapi.CSIPlugin, Name: driver.Name, Endpoint: a.endpoint}, nil
 }
 
 func (a *agent) NotifyRegistrationStatus(_ context.Context, s *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
@@ -84,7 +91,7 @@ func (a *agent) NotifyRegistrationStatus(_ context.Context, s *registerapi.Regis
 }
 
 func (a *agent) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: "n", MaxVolumesPerNode: 7, AccessibleTopology: &csi.Topology{Segments: map[string]string{driver.TopologyKey: "n"}}}, a.say("NodeGetInfo", "")
+	return &csi.NodeGetInfoResponse{NodeId: "n", MaxVolumesPerNode: 7, AccessibleTopology: &csi.Topology{Segments: map[string]string{driver.TopologyKey: "n"}}}, nil
 }
 
 func (a *agent) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
@@ -108,7 +115,11 @@ func (a *agent) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeReq
 	if !a.host.IsDir(filepath.Dir(r.TargetPath)) {
 		return nil, fmt.Errorf("kubelet has not made the folder of %s", r.TargetPath)
 	}
-	if a.host.Exists(r.TargetPath) {
+	a.mu.Lock()
+	mine := a.made[r.TargetPath]
+	a.made[r.TargetPath] = true
+	a.mu.Unlock()
+	if a.host.Exists(r.TargetPath) && !mine {
 		return nil, fmt.Errorf("kubelet has made %s itself", r.TargetPath)
 	}
 	err := a.say("NodePublishVolume", fmt.Sprintf("%s at %s from %q with %v as %v", r.VolumeId, r.TargetPath, r.StagingTargetPath, r.VolumeContext, r.VolumeCapability))
@@ -163,8 +174,9 @@ type bench struct {
 	agent   *agent
 	host    *fakelvm.Host
 	events  *record.FakeRecorder
+	config  Config
 	kubelet *Kubelet
-	err     chan error
+	stop    func() // ends the kubelet
 
 	mu      sync.Mutex
 	moments []string // as "pod: running"
@@ -183,43 +195,73 @@ func (b *bench) Call(Call) {}
 
 func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Helper()
-	dir := t.TempDir()
-	b := &bench{T: t, api: fake.NewClientset(), host: fakelvm.New(), events: record.NewFakeRecorder(1000), err: make(chan error, 1)}
-	b.agent = &agent{endpoint: filepath.Join(dir, "csi.sock"), host: b.host, fail: map[string][]error{}}
+	dir, registry := t.TempDir(), t.TempDir()
+	b := &bench{T: t, api: fake.NewClientset(), host: fakelvm.New(), events: record.NewFakeRecorder(1000)}
+	b.agent = &agent{endpoint: filepath.Join(dir, "csi.sock"), host: b.host, fail: map[string][]error{}, made: map[string]bool{}}
 	r, err := router.New(b.api)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	require.NoError(t, r.Start(ctx))
+	t.Cleanup(func() {
+		b.stop()
+		cancel()
+		r.Stop()
+	})
 	n, core := r.Join("n"), r.Factory().Core().V1()
-	c := Config{
+	b.config = Config{
 		Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{Capacity: corev1.ResourceList{
 			"cpu": resource.MustParse("4"), "pods": resource.MustParse("5"), "podlv.dev/ssd": resource.MustParse("10Gi"),
 		}}},
 		Client: b.api, Pods: n.Pods(), LocalVolumes: n.Volumes(), Nodes: core.Nodes().Lister(), Claims: core.PersistentVolumeClaims().Lister(), Volumes: core.PersistentVolumes().Lister(),
-		Host: b.host, PluginsRegistry: dir, Events: b.events, Observer: b, Clock: clock.RealClock{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Host: b.host, PluginsRegistry: registry, Events: b.events, Observer: b, Clock: clock.RealClock{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if change != nil {
-		change(&c)
+		change(&b.config)
 	}
-	b.kubelet = New(c)
-	require.NoError(t, b.kubelet.Register(ctx))
-	b.agent.serve(t, dir)
-	go func() { b.err <- b.kubelet.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-b.err)
-		r.Stop()
-	})
+	require.NoError(t, New(b.config).Register(ctx))
 	require.Eventually(t, func() bool {
 		_, err := core.Nodes().Lister().Get("n")
-		b.agent.mu.Lock()
-		defer b.agent.mu.Unlock()
-		return err == nil && b.agent.status != nil
+		return err == nil
 	}, 10*time.Second, time.Millisecond)
-	b.agent.mu.Lock()
-	b.agent.calls = nil
-	b.agent.mu.Unlock()
+	b.agent.serve(t, registry)
+	b.start()
 	return b
+}
+
+// start starts a kubelet, which knows nothing of one before it but what is on the
+// machine, waits until the agent has registered, and forgets all calls and moments.
+func (b *bench) start() {
+	b.Helper()
+	b.run()
+	require.Eventually(b, func() bool { return b.kubelet.agent() != nil }, 10*time.Second, time.Millisecond)
+}
+
+// run starts a kubelet and forgets all calls and moments.
+func (b *bench) run() {
+	b.mu.Lock()
+	b.moments = nil
+	b.mu.Unlock()
+	b.agent.forget()
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	b.kubelet = New(b.config)
+	go func(k *Kubelet) { ended <- k.Run(ctx) }(b.kubelet)
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		require.NoError(b, <-ended)
+	})
+}
+
+// settled waits until the kubelet has no volume any more, and is what happened until
+// then, but for pods that are gone: their volumes are unstaged meanwhile.
+func (b *bench) settled() []string {
+	b.Helper()
+	require.Eventually(b, func() bool {
+		b.kubelet.volumes.mu.Lock()
+		defer b.kubelet.volumes.mu.Unlock()
+		return len(b.kubelet.volumes.all) == 0
+	}, 10*time.Second, time.Millisecond, "%v", b.agent.asked())
+	return slices.DeleteFunc(b.agent.asked(), func(c string) bool { return strings.HasSuffix(c, ": gone") })
 }
 
 // bind makes a pod that is bound to the node.
@@ -235,8 +277,23 @@ func (b *bench) bind(name string, volumes ...corev1.Volume) *corev1.Pod {
 	return b.create(pod)
 }
 
+// use makes the first container of a pod use all its volumes, those of block claims
+// (see claimed) as devices.
+func use(pod *corev1.Pod) {
+	c := &pod.Spec.Containers[0]
+	c.VolumeMounts, c.VolumeDevices = nil, nil
+	for _, v := range pod.Spec.Volumes {
+		if strings.HasPrefix(v.Name, "raw") {
+			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{Name: v.Name, DevicePath: "/dev/" + v.Name})
+		} else {
+			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: v.Name, MountPath: "/" + v.Name})
+		}
+	}
+}
+
 func (b *bench) create(pod *corev1.Pod) *corev1.Pod {
 	b.Helper()
+	use(pod)
 	made, err := b.api.CoreV1().Pods("default").Create(b.Context(), pod, metav1.CreateOptions{})
 	require.NoError(b, err)
 	return made
@@ -299,5 +356,9 @@ func (b *bench) claimed(name string, mode corev1.PersistentVolumeMode) corev1.Vo
 		},
 	}, metav1.CreateOptions{})
 	require.NoError(b, err)
-	return corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}
+	volume := "data"
+	if mode == corev1.PersistentVolumeBlock {
+		volume = "raw"
+	}
+	return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}
 }

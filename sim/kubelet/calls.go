@@ -4,6 +4,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -12,17 +13,27 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podlv/podlv/driver"
 )
 
 // callTime is how long kubelet waits for an answer (csiTimeout).
 const callTime = 2 * time.Minute
 
+// errNoDriver is what kubelet says while no driver has registered. It is transient:
+// nothing was tried.
+var errNoDriver = transientError{errors.New("driver name " + driver.Name + " not found in the list of registered CSI drivers")}
+
 // call makes one CSI call and tells the observer of its answer.
-func (k *Kubelet) call(ctx context.Context, method string, pod types.UID, volume string, f func(context.Context) error) error {
+func (k *Kubelet) call(ctx context.Context, method string, pod types.UID, volume string, f func(context.Context, csi.NodeClient) error) error {
+	agent := k.agent()
+	if agent == nil {
+		return errNoDriver
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	start := k.Clock.Now()
-	err := f(ctx)
+	err := f(ctx, agent)
 	k.Observer.Call(Call{Node: k.node, Pod: pod, Method: method, Volume: volume, Code: code(err), Err: err, Took: k.Clock.Since(start)})
 	return err
 }
@@ -31,8 +42,8 @@ func (k *Kubelet) call(ctx context.Context, method string, pod types.UID, volume
 // stages, publishes and expands.
 func (k *Kubelet) capabilities(ctx context.Context, pod types.UID) (map[csi.NodeServiceCapability_RPC_Type]bool, error) {
 	all := map[csi.NodeServiceCapability_RPC_Type]bool{}
-	err := k.call(ctx, "NodeGetCapabilities", pod, "", func(ctx context.Context) error {
-		r, err := k.agent.NodeGetCapabilities(ctx, &csi.NodeGetCapabilitiesRequest{})
+	err := k.call(ctx, "NodeGetCapabilities", pod, "", func(ctx context.Context, agent csi.NodeClient) error {
+		r, err := agent.NodeGetCapabilities(ctx, &csi.NodeGetCapabilitiesRequest{})
 		for _, c := range r.GetCapabilities() {
 			all[c.GetRpc().GetType()] = true
 		}
@@ -41,39 +52,43 @@ func (k *Kubelet) capabilities(ctx context.Context, pod types.UID) (map[csi.Node
 	return all, err
 }
 
-func (k *Kubelet) nodeStage(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	has, err := k.capabilities(ctx, pod.UID)
+func (k *Kubelet) nodeStage(ctx context.Context, e *entry) error {
+	has, err := k.capabilities(ctx, "")
 	if err != nil {
 		return err
 	}
 	if !has[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
 		return nil
 	}
-	return k.call(ctx, "NodeStageVolume", pod.UID, v.handle, func(ctx context.Context) error {
-		_, err := k.agent.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
-			VolumeId: v.handle, StagingTargetPath: v.stagingPath(), VolumeCapability: v.capability(has),
-			VolumeContext: v.pv.Spec.CSI.VolumeAttributes,
+	return answered(k.call(ctx, "NodeStageVolume", "", e.handle, func(ctx context.Context, agent csi.NodeClient) error {
+		_, err := agent.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
+			VolumeId: e.handle, StagingTargetPath: e.stagingPath(), VolumeCapability: e.capability(nil, has),
+			VolumeContext: e.pv.Spec.CSI.VolumeAttributes,
 		})
 		return err
-	})
+	}))
 }
 
-func (k *Kubelet) nodePublish(ctx context.Context, pod *corev1.Pod, v *volume) error {
+func (k *Kubelet) nodePublish(ctx context.Context, e *entry, w *want) error {
+	pod, inline := w.pod, w.volume.inline
 	has, err := k.capabilities(ctx, pod.UID)
-	if err != nil {
+	switch {
+	case err != nil && inline != nil:
+		return transientError{err}
+	case err != nil:
 		return err
 	}
 	request := &csi.NodePublishVolumeRequest{
-		VolumeId: v.handle, TargetPath: v.target(pod.UID), Readonly: v.readOnly, VolumeCapability: v.capability(has),
+		VolumeId: e.handle, TargetPath: e.target(pod.UID), Readonly: w.volume.readOnly, VolumeCapability: e.capability(inline, has),
 		VolumeContext: map[string]string{},
 	}
-	if v.inline != nil {
-		maps.Copy(request.VolumeContext, v.inline.VolumeAttributes)
+	if inline != nil {
+		maps.Copy(request.VolumeContext, inline.VolumeAttributes)
 	} else {
-		maps.Copy(request.VolumeContext, v.pv.Spec.CSI.VolumeAttributes)
-		request.Readonly = v.readOnly || v.pv.Spec.CSI.ReadOnly
+		maps.Copy(request.VolumeContext, e.pv.Spec.CSI.VolumeAttributes)
+		request.Readonly = w.volume.readOnly || e.pv.Spec.CSI.ReadOnly
 		if has[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
-			request.StagingTargetPath = v.stagingPath()
+			request.StagingTargetPath = e.stagingPath()
 		}
 	}
 	maps.Copy(request.VolumeContext, map[string]string{ // podInfoOnMount
@@ -81,68 +96,69 @@ func (k *Kubelet) nodePublish(ctx context.Context, pod *corev1.Pod, v *volume) e
 		"csi.storage.k8s.io/pod.namespace":       pod.Namespace,
 		"csi.storage.k8s.io/pod.uid":             string(pod.UID),
 		"csi.storage.k8s.io/serviceAccount.name": pod.Spec.ServiceAccountName,
-		"csi.storage.k8s.io/ephemeral":           strconv.FormatBool(v.inline != nil),
+		"csi.storage.k8s.io/ephemeral":           strconv.FormatBool(inline != nil),
 	})
-	return k.call(ctx, "NodePublishVolume", pod.UID, v.handle, func(ctx context.Context) error {
-		_, err := k.agent.NodePublishVolume(ctx, request)
+	return answered(k.call(ctx, "NodePublishVolume", pod.UID, e.handle, func(ctx context.Context, agent csi.NodeClient) error {
+		_, err := agent.NodePublishVolume(ctx, request)
+		return err
+	}))
+}
+
+func (k *Kubelet) nodeUnpublish(ctx context.Context, pod types.UID, handle, target string) error {
+	return k.call(ctx, "NodeUnpublishVolume", pod, handle, func(ctx context.Context, agent csi.NodeClient) error {
+		_, err := agent.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: handle, TargetPath: target})
 		return err
 	})
 }
 
-func (k *Kubelet) nodeUnpublish(ctx context.Context, pod *corev1.Pod, v *volume, target string) error {
-	return k.call(ctx, "NodeUnpublishVolume", pod.UID, v.handle, func(ctx context.Context) error {
-		_, err := k.agent.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: v.handle, TargetPath: target})
-		return err
-	})
-}
-
-func (k *Kubelet) nodeUnstage(ctx context.Context, v *volume) error {
+func (k *Kubelet) nodeUnstage(ctx context.Context, handle, staging string) error {
 	has, err := k.capabilities(ctx, "")
 	if err != nil || !has[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
 		return err
 	}
-	return k.call(ctx, "NodeUnstageVolume", "", v.handle, func(ctx context.Context) error {
-		_, err := k.agent.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: v.handle, StagingTargetPath: v.stagingPath()})
+	return k.call(ctx, "NodeUnstageVolume", "", handle, func(ctx context.Context, agent csi.NodeClient) error {
+		_, err := agent.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: handle, StagingTargetPath: staging})
 		return err
 	})
 }
 
 // nodeExpand lets a volume grow to so many bytes.
-func (k *Kubelet) nodeExpand(ctx context.Context, pod *corev1.Pod, v *volume, size int64) error {
-	has, err := k.capabilities(ctx, pod.UID)
+func (k *Kubelet) nodeExpand(ctx context.Context, e *entry, w *want, size int64) error {
+	pod := w.pod.UID
+	has, err := k.capabilities(ctx, pod)
 	if err != nil {
 		return err
 	}
 	if !has[csi.NodeServiceCapability_RPC_EXPAND_VOLUME] {
-		return fmt.Errorf("volume %s: the driver cannot expand volumes", v.handle)
+		return fmt.Errorf("volume %s: the driver cannot expand volumes", e.handle)
 	}
-	return k.call(ctx, "NodeExpandVolume", pod.UID, v.handle, func(ctx context.Context) error {
-		_, err := k.agent.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
-			VolumeId: v.handle, VolumePath: v.target(pod.UID), StagingTargetPath: v.stagingPath(),
-			CapacityRange: &csi.CapacityRange{RequiredBytes: size}, VolumeCapability: v.capability(has),
+	return k.call(ctx, "NodeExpandVolume", pod, e.handle, func(ctx context.Context, agent csi.NodeClient) error {
+		_, err := agent.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
+			VolumeId: e.handle, VolumePath: e.target(pod), StagingTargetPath: e.stagingPath(),
+			CapacityRange: &csi.CapacityRange{RequiredBytes: size}, VolumeCapability: e.capability(nil, has),
 		})
 		return err
 	})
 }
 
 // capability is how a volume is used, in CSI's words (csi_client.go).
-func (v *volume) capability(has map[csi.NodeServiceCapability_RPC_Type]bool) *csi.VolumeCapability {
+func (e *entry) capability(inline *corev1.CSIVolumeSource, has map[csi.NodeServiceCapability_RPC_Type]bool) *csi.VolumeCapability {
 	mode := corev1.ReadWriteOnce
 	c := &csi.VolumeCapability{}
 	switch {
-	case v.inline != nil:
+	case inline != nil:
 		fsType := ""
-		if v.inline.FSType != nil {
-			fsType = *v.inline.FSType
+		if inline.FSType != nil {
+			fsType = *inline.FSType
 		}
 		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: fsType}}
-	case v.block:
+	case e.block:
 		c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 	default:
-		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: v.pv.Spec.CSI.FSType, MountFlags: v.pv.Spec.MountOptions}}
+		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: e.pv.Spec.CSI.FSType, MountFlags: e.pv.Spec.MountOptions}}
 	}
-	if v.pv != nil && len(v.pv.Spec.AccessModes) > 0 {
-		mode = v.pv.Spec.AccessModes[0]
+	if inline == nil && len(e.pv.Spec.AccessModes) > 0 {
+		mode = e.pv.Spec.AccessModes[0]
 	}
 	c.AccessMode = &csi.VolumeCapability_AccessMode{Mode: accessMode(mode, has[csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER])}
 	return c

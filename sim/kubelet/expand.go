@@ -6,97 +6,140 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// expand grows a published volume whose PV is larger than its claim says, which is how
-// external-resizer asks for it, and says on the claim that it is done.
-func (k *Kubelet) expand(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	pv, err := k.Volumes.Get(v.pv.Name)
+// expandPoll is how often it is looked whether a claim may be expanded now that might not
+// be before. kubelet looks every 100 ms.
+const expandPoll = time.Second
+
+// toExpand says whether a volume is to grow under a pod that has it: its PV is larger than
+// its claim was said to be, which is how external-resizer asks for it. s.mu is held.
+func (e *entry) toExpand(w *want) bool {
+	return !e.inline && !e.expandNot && !w.volume.readOnly && e.pv != nil && !e.size.IsZero() && e.pv.Spec.Capacity.Storage().Cmp(e.size) > 0
+}
+
+// expandInUse grows a volume that a pod has (operation_generator.go,
+// GenerateExpandInUseVolumeFunc).
+func (s *volumes) expandInUse(ctx context.Context, e *entry, w *want) error {
+	s.mu.Lock()
+	size := e.pv.Spec.Capacity.Storage().DeepCopy()
+	s.mu.Unlock()
+	done, size, err := s.expand(ctx, e, w, size)
 	if err != nil {
+		s.k.Events.Eventf(w.pod, corev1.EventTypeWarning, "VolumeResizeFailed", "NodeExpandVolume.NodeExpandVolume failed for volume %q : %v", e.spec, err)
 		return err
 	}
-	claim, err := k.Claims.PersistentVolumeClaims(pod.Namespace).Get(v.claim)
-	if err != nil {
-		return err
-	}
-	size, has := pv.Spec.Capacity[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
-	if has.Cmp(size) >= 0 {
-		return nil
-	}
-	// The lister may not know yet what was written last. kubelet asks, too.
-	if claim, err = k.Client.CoreV1().PersistentVolumeClaims(pod.Namespace).Get(ctx, v.claim, metav1.GetOptions{}); err != nil {
-		return err
-	}
-	if claim.Status.Capacity.Storage().Cmp(size) >= 0 {
-		return nil
-	}
-	if err := k.nodeExpand(ctx, pod, v, size.Value()); err != nil {
-		k.Events.Eventf(pod, corev1.EventTypeWarning, "VolumeResizeFailed", "NodeExpandVolume failed for volume %q : %v", v.name, err)
-		return err
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": claim.UID},
-		"status": map[string]any{
-			"capacity": corev1.ResourceList{corev1.ResourceStorage: size}, "conditions": nil, "allocatedResourceStatuses": nil,
-		},
-	})
-	if err != nil {
-		return err
-	}
-	_, err = k.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
-	if err != nil {
-		return fmt.Errorf("say on claim %s that it has grown: %w", claim.Name, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done {
+		e.size = size
+	} else {
+		e.expandNext = s.k.Clock.Now().Add(expandPoll)
 	}
 	return nil
 }
 
-// expand grows those of the pod's volumes that are to grow. What fails is tried again
-// later.
-func (w *worker) expand(ctx context.Context, volumes []*volume) {
-	for _, v := range volumes {
-		if v.pv == nil {
-			continue
-		}
-		v.device.op.Lock()
-		err := w.k.expand(ctx, w.latest(), v)
-		v.device.op.Unlock()
-		if err != nil {
-			wait := v.backoff.next()
-			w.k.Log.Warn("a volume has not grown; it is tried again", "node", w.k.node, "volume", v.handle, "in", wait, "error", err)
-			go func() {
-				if w.k.sleep(ctx, w.stop, wait) {
-					w.grow()
-				}
-			}()
-			continue
-		}
-		v.backoff = 0
+// expandDuringMount grows a volume that has become larger while no pod of the node had it
+// (expandVolumeDuringMount).
+func (s *volumes) expandDuringMount(ctx context.Context, e *entry, w *want) error {
+	if e.inline {
+		return nil
 	}
+	s.mu.Lock()
+	size, known := e.pv.Spec.Capacity.Storage().DeepCopy(), e.size.DeepCopy()
+	s.mu.Unlock()
+	if size.Cmp(known) <= 0 { // the lister knew already; kubelet asks the API server each time
+		return nil
+	}
+	claim, err := s.claimOf(ctx, e)
+	if err != nil || claim.Status.Capacity.Storage().Cmp(size) >= 0 {
+		return err
+	}
+	_, _, err = s.expand(ctx, e, w, size)
+	return err
 }
 
-// grow makes the worker look at the sizes of its volumes.
-func (w *worker) grow() {
-	select {
-	case w.grown <- struct{}{}:
-	default: // it will look
+func (s *volumes) claimOf(ctx context.Context, e *entry) (*corev1.PersistentVolumeClaim, error) {
+	ref := e.pv.Spec.ClaimRef
+	claim, err := s.k.Client.CoreV1().PersistentVolumeClaims(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("mountVolume.NodeExpandVolume get PVC failed : %w", err)
 	}
+	return claim, nil
 }
 
-// resized makes the kubelet look whether volumes of its pods are to grow: a PV of the
-// node is larger than it was.
-func (k *Kubelet) resized(before, after any) {
-	b, ok1 := before.(*corev1.PersistentVolume)
-	a, ok2 := after.(*corev1.PersistentVolume)
-	if !ok1 || !ok2 || a.Spec.Capacity.Storage().Cmp(*b.Spec.Capacity.Storage()) <= 0 {
-		return
+// expand lets a volume grow, if its claim says that it is the node's turn, and says on the
+// claim how that went. It returns whether no more is to be done, and how large the volume
+// is then (node_expander.go, expandOnPlugin; legacyCallNodeExpandOnPlugin for a claim
+// that an older external-resizer has grown).
+func (s *volumes) expand(ctx context.Context, e *entry, w *want, size resource.Quantity) (bool, resource.Quantity, error) {
+	claim, err := s.claimOf(ctx, e)
+	if err != nil || w.volume.readOnly {
+		return err == nil, size, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, w := range k.workers {
-		w.grow()
+	turn, allocated := claim.Status.AllocatedResourceStatuses[corev1.ResourceStorage], claim.Status.AllocatedResources
+	legacy := turn == "" && allocated == nil
+	if !legacy {
+		size = allocated[corev1.ResourceStorage]
+		if turn == "" {
+			return claim.Status.Capacity.Storage().Cmp(size) >= 0, size, nil // grown already, or the controller's turn
+		}
+		if turn != corev1.PersistentVolumeClaimNodeResizePending && turn != corev1.PersistentVolumeClaimNodeResizeInProgress {
+			return false, size, nil
+		}
+		if err := s.sayOf(ctx, claim, resizing(corev1.PersistentVolumeClaimNodeResizeInProgress, claim.Status.Conditions)); err != nil {
+			return false, size, err
+		}
 	}
+	err = s.k.nodeExpand(ctx, e, w, size.Value())
+	switch {
+	case err == nil:
+		s.k.Events.Eventf(w.pod, corev1.EventTypeNormal, "FileSystemResizeSuccessful", "MountVolume.NodeExpandVolume succeeded for volume %q %s", e.spec, s.k.node)
+		return true, size, s.sayOf(ctx, claim, map[string]any{
+			"capacity": corev1.ResourceList{corev1.ResourceStorage: size}, "conditions": nil, "allocatedResourceStatuses": nil,
+		})
+	case inUse(err):
+		s.mu.Lock()
+		e.expandNot = true
+		s.mu.Unlock()
+		s.k.Log.Warn("a volume does not grow while it is used", "node", s.k.node, "volume", e.handle, "error", err)
+		return legacy, size, nil
+	case legacy || ctx.Err() != nil:
+		return false, size, err
+	}
+	state := corev1.PersistentVolumeClaimNodeResizeInProgress
+	if infeasible(err) {
+		state = corev1.PersistentVolumeClaimNodeResizeInfeasible
+	}
+	failed := corev1.PersistentVolumeClaimCondition{
+		Type: corev1.PersistentVolumeClaimNodeResizeError, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.k.Clock.Now()),
+		Message: fmt.Sprintf("failed to expand pvc with %v", err),
+	}
+	if told := s.sayOf(ctx, claim, resizing(state, append(claim.Status.Conditions, failed))); told != nil {
+		s.k.Log.Warn("a claim does not say that it has not grown", "node", s.k.node, "claim", claim.Name, "error", told)
+	}
+	return false, size, err
+}
+
+// resizing is what a claim says while it is being grown.
+func resizing(turn corev1.ClaimResourceStatus, conditions []corev1.PersistentVolumeClaimCondition) map[string]any {
+	return map[string]any{"allocatedResourceStatuses": map[corev1.ResourceName]any{corev1.ResourceStorage: turn}, "conditions": conditions}
+}
+
+// sayOf writes fields of a claim's status.
+func (s *volumes) sayOf(ctx context.Context, claim *corev1.PersistentVolumeClaim, fields map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": claim.UID}, "status": fields})
+	if err == nil {
+		_, err = s.k.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	if err != nil {
+		return fmt.Errorf("say on claim %s how it grows: %w", claim.Name, err)
+	}
+	return nil
 }

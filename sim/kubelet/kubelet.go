@@ -3,9 +3,11 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,7 +59,8 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// Moment is what happened to a pod.
+// Moment is what happened to a pod. A kubelet that is started again tells nothing twice:
+// of a pod that ran before it tells Back, and then what follows.
 type Moment string
 
 // The moments of a pod's life on a node, in their order.
@@ -65,6 +68,7 @@ const (
 	Bound   Moment = "bound"   // kubelet has heard of it
 	Refused Moment = "refused" // it was not admitted; why says the reason
 	Running Moment = "running" // all its volumes are published
+	Back    Moment = "back"    // they are again, after the kubelet was started again
 	Ended   Moment = "ended"   // it has its last phase; its volumes may still be there
 	Gone    Moment = "gone"    // its volumes are unpublished
 )
@@ -91,46 +95,50 @@ type Observer interface {
 // Kubelet is the one of a node. New makes it; the zero value is not usable.
 type Kubelet struct {
 	Config
-	node  string
-	agent csi.NodeClient // from when the plugin is registered
+	node    string
+	volumes *volumes // Run's
 
 	admission sync.Mutex
 	admitted  map[types.UID]*corev1.Pod // pods that count against allocatable
 
-	mu        sync.Mutex
-	workers   map[types.UID]*worker
-	devices   map[string]*device     // by volume handle
-	published map[string]publication // by target
-	running   sync.WaitGroup         // workers
+	mu      sync.Mutex
+	driver  csi.NodeClient // nil while the plugin is not registered
+	workers map[types.UID]*worker
+	running sync.WaitGroup // workers, and what else runs
 }
 
-// New puts a kubelet together. It touches nothing yet.
+// New puts a kubelet together. It touches nothing yet. A kubelet that has ended is not
+// run again: a new one on the same Host takes up what it has left there.
 func New(c Config) *Kubelet {
-	return &Kubelet{
-		Config: c, node: c.Node.Name, admitted: map[types.UID]*corev1.Pod{},
-		workers: map[types.UID]*worker{}, devices: map[string]*device{}, published: map[string]publication{},
-	}
+	return &Kubelet{Config: c, node: c.Node.Name, admitted: map[types.UID]*corev1.Pod{}, workers: map[types.UID]*worker{}}
 }
 
-// Run registers the agent's plugin when its socket appears, and then works on the node's
-// pods until ctx ends. As a kubelet that is stopped, it leaves their volumes where they
-// are. The Node must be there: Register makes it. The error says why it could not start.
+// Run works on the node's pods until ctx ends, and registers the agent's plugin whenever
+// its socket appears. As a kubelet that is stopped or killed, it leaves the pods'
+// volumes where they are and breaks off its calls. The Node must be there: Register
+// makes it. The error says why it could not start.
 func (k *Kubelet) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := k.Host.MkdirAll(Dir + "/pods"); err != nil {
 		return err
 	}
-	go k.renewLease(ctx)
-	conn, err := k.registerPlugin(ctx)
-	if err != nil && ctx.Err() != nil {
+	k.volumes = newVolumes(ctx, k)
+	k.volumes.reconstruct()
+	for _, f := range []func(context.Context){k.renewLease, k.stayReady, k.registerPlugins, k.stats} {
+		k.running.Add(1)
+		go func() {
+			defer k.running.Done()
+			f(ctx)
+		}()
+	}
+	defer k.running.Wait()
+	defer k.volumes.running.Wait()
+	defer stop()
+	if !cache.WaitForCacheSync(ctx.Done(), k.Pods.HasSynced) {
 		return nil // it was told to end
 	}
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	k.agent = csi.NewNodeClient(conn)
+	k.takeUp(ctx)
 	handle, err := k.Pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { k.see(ctx, o) },
 		UpdateFunc: func(_, o any) { k.see(ctx, o) },
@@ -139,18 +147,42 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sizes, err := k.LocalVolumes.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: k.resized})
+	defer func() { _ = k.Pods.RemoveEventHandler(handle) }() // nothing more is to come
+	sizes, err := k.LocalVolumes.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(_, o any) {
+		if pv, ok := o.(*corev1.PersistentVolume); ok {
+			k.volumes.resized(pv)
+		}
+	}})
 	if err != nil {
 		return err
 	}
-	if k.StatsPeriod > 0 {
-		go k.stats(ctx)
-	}
+	defer func() { _ = k.LocalVolumes.RemoveEventHandler(sizes) }()
 	<-ctx.Done()
-	_ = k.Pods.RemoveEventHandler(handle) // nothing more is to come
-	_ = k.LocalVolumes.RemoveEventHandler(sizes)
-	k.running.Wait()
 	return nil
+}
+
+// takeUp takes up the pods that there are when the kubelet starts, the oldest first: so
+// they are admitted again if it was started before (kubernetes 1.36,
+// pkg/kubelet/kubelet.go, HandlePodAdditions). What is left of others is then cleared
+// away.
+func (k *Kubelet) takeUp(ctx context.Context) {
+	var pods []*corev1.Pod
+	for _, o := range k.Pods.GetStore().List() {
+		if p, ok := o.(*corev1.Pod); ok {
+			pods = append(pods, p)
+		}
+	}
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	for _, p := range pods {
+		k.see(ctx, p)
+	}
+	k.volumes.settle()
+	names, _ := k.Host.ReadDir(Dir + "/pods") // Run has made it
+	for _, n := range names {
+		k.sweep(types.UID(n))
+	}
 }
 
 // see takes up a pod that is new or has changed.
@@ -161,21 +193,25 @@ func (k *Kubelet) see(ctx context.Context, object any) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	w := k.workers[pod.UID]
-	if w == nil {
-		w = newWorker(k, pod)
-		k.workers[pod.UID] = w
-		k.running.Add(1)
-		go func() {
-			defer k.running.Done()
-			w.run(ctx)
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			delete(k.workers, pod.UID)
-		}()
+	if w := k.workers[pod.UID]; w != nil {
+		w.update(pod)
 		return
 	}
-	w.update(pod)
+	w := newWorker(k, pod)
+	k.workers[pod.UID] = w
+	w.take(pod)
+	k.running.Add(1)
+	go func() {
+		defer k.running.Done()
+		w.run(ctx)
+		k.mu.Lock()
+		delete(k.workers, pod.UID)
+		k.mu.Unlock()
+		if ctx.Err() == nil {
+			k.volumes.forget(pod.UID)
+			k.sweep(pod.UID)
+		}
+	}()
 }
 
 // forget takes up that a pod is gone from the API: by kubelet itself, or by force.
@@ -206,19 +242,4 @@ func (k *Kubelet) sleep(ctx context.Context, stop <-chan struct{}, d time.Durati
 	case <-stop:
 	}
 	return false
-}
-
-// backoff is how long an operation on a volume waits after it has failed (kubernetes
-// 1.36, pkg/util/goroutinemap/exponentialbackoff).
-type backoff time.Duration
-
-const (
-	firstBackoff = 500 * time.Millisecond
-	mostBackoff  = 2*time.Minute + 2*time.Second
-)
-
-// next is how long to wait after one more failure.
-func (b *backoff) next() time.Duration {
-	*b = min(max(backoff(firstBackoff), 2**b), backoff(mostBackoff))
-	return time.Duration(*b)
 }

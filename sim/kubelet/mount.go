@@ -4,290 +4,218 @@ package kubelet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 
 	"github.com/podlv/podlv/fakelvm"
 )
 
-// claimPoll is how often it is looked whether a claim is bound: kubelet's populator of
-// the desired state.
-const claimPoll = 100 * time.Millisecond
-
-// mount publishes all volumes of the pod, beside each other. It says whether all are;
-// if not, the pod is to end.
-func (w *worker) mount(ctx context.Context, volumes []*volume) bool {
-	results := make([]bool, len(volumes))
-	var all sync.WaitGroup
-	for i, v := range volumes {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			results[i] = w.setUp(ctx, v)
-		}()
+// mount is one attempt to give a volume to a pod: it is staged if it is not, published,
+// and grown if it is to grow (kubernetes 1.36, operation_generator.go,
+// GenerateMountVolumeFunc and GenerateMapVolumeFunc).
+func (s *volumes) mount(ctx context.Context, e *entry, w *want) error {
+	if err := s.k.reachable(e); err != nil {
+		return s.complain(e, w, "NodeAffinity check failed", err)
 	}
-	all.Wait()
-	select {
-	case <-w.stop:
-		return false
-	default:
-		return ctx.Err() == nil && !slices.Contains(results, false)
+	if e.block {
+		if err := s.k.prepareDevice(e); err != nil {
+			return s.complain(e, w, "NewBlockVolumeMapper initialization failed", err)
+		}
 	}
+	if !e.inline && !s.isStaged(e) {
+		if err := s.stage(ctx, e); err != nil {
+			s.stagingFailed(e, err)
+			return s.complain(e, w, map[bool]string{false: "MountDevice failed", true: "SetUpDevice failed"}[e.block], err)
+		}
+		s.stagedIs(e, present)
+	}
+	if err := s.publish(ctx, e, w); err != nil {
+		s.failed(e, w.pod.UID, err)
+		return s.complain(e, w, map[bool]string{false: "SetUp failed", true: "MapPodDevice failed"}[e.block], err)
+	}
+	if e.block {
+		if err := s.k.mapDevice(e, w.pod.UID); err != nil {
+			s.failed(e, w.pod.UID, uncertainError{err})
+			return s.complain(e, w, "MapBlockVolume failed", err)
+		}
+	}
+	if err := s.expandDuringMount(ctx, e, w); err != nil {
+		s.mounted(e, w.pod.UID, uncertain)
+		return s.complain(e, w, "Setup failed while expanding volume", err)
+	}
+	if ctx.Err() == nil {
+		s.mounted(e, w.pod.UID, present)
+	}
+	return nil
 }
 
-// setUp tries until the volume is published, or the pod is to end. A call that runs is
-// not broken off.
-func (w *worker) setUp(ctx context.Context, v *volume) bool {
-	for {
-		select {
-		case <-w.stop:
-			return false
-		case <-ctx.Done():
-			return false
-		default:
-		}
-		pod := w.latest()
-		err := w.k.setUp(ctx, pod, v)
-		if err == nil {
-			return true
-		}
-		wait := claimPoll
-		if !errors.Is(err, errWait) {
-			wait = v.backoff.next()
-			w.k.Events.Eventf(pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : %v", v.name, err)
-			w.k.Log.Warn("a volume is not mounted; it is tried again", "node", w.k.node, "pod", pod.Namespace+"/"+pod.Name, "volume", v.name, "in", wait, "error", err)
-		}
-		if !w.k.sleep(ctx, w.stop, wait) {
-			return false
-		}
+// complain makes an event of what failed, and returns it.
+func (s *volumes) complain(e *entry, w *want, what string, err error) error {
+	reason, operation := "FailedMount", "MountVolume"
+	if e.block {
+		reason, operation = "FailedMapVolume", "MapVolume"
 	}
-}
-
-// setUp is one attempt to publish a volume.
-func (k *Kubelet) setUp(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	if v.inline != nil {
-		return k.publish(ctx, pod, v)
-	}
-	if v.pv == nil {
-		if err := k.resolve(pod, v); err != nil {
-			return err
-		}
-	}
-	v.device.op.Lock()
-	defer v.device.op.Unlock()
-	if v.device.staged != present {
-		if err := k.stage(ctx, pod, v); err != nil {
-			return err
-		}
-	}
-	if err := k.publish(ctx, pod, v); err != nil {
-		return err
-	}
-	if v.block {
-		if err := k.mapDevice(pod, v); err != nil {
-			return err
-		}
-	}
-	return k.expand(ctx, pod, v)
-}
-
-// stage stages a persistent volume on the node.
-func (k *Kubelet) stage(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	staging := v.stagingPath()
-	if err := k.Host.MkdirAll(staging); err != nil {
-		return err
-	}
-	if !v.block {
-		if err := k.Host.MakeFile(path.Join(path.Dir(staging), volumeData)); err != nil {
-			return err
-		}
-	}
-	err := k.nodeStage(ctx, pod, v)
-	switch {
-	case err == nil:
-		v.device.staged = present
-	case !final(err):
-		v.device.staged = uncertain
-	default:
-		v.device.staged = absent
-		err = errors.Join(err, k.clean(staging, !v.block))
+	if s.ctx.Err() == nil {
+		s.k.Events.Eventf(w.pod, corev1.EventTypeWarning, reason, "%s.%s for volume %q : %v", operation, what, e.spec, err)
 	}
 	return err
 }
 
-// publish publishes a volume for a pod.
-func (k *Kubelet) publish(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	if v.state == present {
-		return nil // what came after it has failed
-	}
-	target := v.target(pod.UID)
-	if err := k.Host.MkdirAll(path.Dir(target)); err != nil {
-		return err
-	}
-	if !v.block {
-		if err := k.Host.MakeFile(path.Join(path.Dir(target), volumeData)); err != nil {
-			return err
-		}
-	}
-	err := k.nodePublish(ctx, pod, v)
-	switch {
-	case err == nil:
-		v.state = present
-		k.publishedAt(target, publication{v.handle, pod.UID})
-	case !final(err):
-		v.state = uncertain
-	default:
-		v.state = absent
-		err = errors.Join(err, k.clean(target, !v.block))
-	}
-	return err
-}
-
-// mapDevice binds a published device to where kubelet holds it.
-func (k *Kubelet) mapDevice(pod *corev1.Pod, v *volume) error {
-	to := v.mapPath(pod.UID)
-	if k.isMounted(to) {
+// reachable says whether the node has what the PV's node affinity asks for.
+func (k *Kubelet) reachable(e *entry) error {
+	if e.inline {
 		return nil
 	}
-	if err := k.Host.MkdirAll(path.Dir(to)); err != nil {
+	node, err := k.Nodes.Get(k.node)
+	if err != nil {
 		return err
 	}
-	if err := k.Host.MakeFile(to); err != nil {
-		return err
-	}
-	return k.Host.Mount(v.target(pod.UID), to, "", []string{"bind"})
+	return storagehelpers.CheckNodeAffinity(e.pv, node.Labels)
 }
 
-// unmapDevice undoes mapDevice, as far as that came.
-func (k *Kubelet) unmapDevice(pod *corev1.Pod, v *volume) error {
-	to := v.mapPath(pod.UID)
-	if k.isMounted(to) {
-		if err := k.Host.Unmount(to); err != nil {
+// stage stages a persistent volume on the node (csi_attacher.go, MountDevice;
+// csi_block.go, SetUpDevice).
+func (s *volumes) stage(ctx context.Context, e *entry) error {
+	staging := e.stagingPath()
+	if err := s.k.Host.MkdirAll(staging); err != nil {
+		return err
+	}
+	if !e.block {
+		if err := s.k.keep(path.Dir(staging), data{Handle: e.handle}); err != nil {
 			return err
 		}
 	}
-	return k.clean(to, true)
+	err := s.k.nodeStage(ctx, e)
+	if err == nil || !isFinal(err) {
+		return err
+	}
+	if e.block {
+		s.k.removeDevice(e)
+		return err
+	}
+	if e := s.k.removeMount(staging); e != nil {
+		s.k.Log.Warn("a staging folder is left", "node", s.k.node, "folder", staging, "error", e)
+	}
+	return err
+}
+
+// publish publishes a volume for a pod (csi_mounter.go, SetUpAt; csi_block.go,
+// MapPodDevice).
+func (s *volumes) publish(ctx context.Context, e *entry, w *want) error {
+	target := e.target(w.pod.UID)
+	if err := s.k.Host.MkdirAll(path.Dir(target)); err != nil {
+		return err
+	}
+	d := data{Spec: e.spec, Handle: e.handle, Node: s.k.node, Lifecycle: persistent}
+	if e.inline {
+		d.Lifecycle = ephemeral
+	}
+	if !e.block {
+		if err := s.k.keep(path.Dir(target), d); err != nil {
+			return err
+		}
+	}
+	found := s.wasFound(e, w.pod.UID)
+	err := s.k.nodePublish(ctx, e, w)
+	if err == nil || !isFinal(err) || e.block || found {
+		return err
+	}
+	if e := s.k.removeMount(target); e != nil {
+		s.k.Log.Warn("the folder of a volume is left", "node", s.k.node, "folder", target, "error", e)
+	}
+	return err
+}
+
+// unmount is one attempt to take a volume from a pod.
+func (s *volumes) unmount(ctx context.Context, e *entry, pod types.UID) error {
+	target := e.target(pod)
+	d, err := s.k.kept(e.dataFolder(target))
+	if err != nil {
+		return fmt.Errorf("unmounter failed to load volume data file: %w", err)
+	}
+	if e.block {
+		s.mounted(e, pod, uncertain)
+		if err := s.k.unmapDevice(e, pod); err != nil {
+			return fmt.Errorf("UnmapVolume.UnmapBlockVolume: %w", err)
+		}
+	}
+	err = s.k.nodeUnpublish(ctx, pod, d.Handle, target)
+	if err == nil && !e.block {
+		err = s.k.removeMount(target)
+	}
+	if err != nil {
+		s.mounted(e, pod, uncertain)
+		return err
+	}
+	s.mounted(e, pod, absent)
+	s.k.sweep(pod)
+	return nil
+}
+
+// unstage is one attempt to unstage a volume that no pod has any more.
+func (s *volumes) unstage(ctx context.Context, e *entry) error {
+	staging := e.stagingPath()
+	if e.block {
+		if s.k.Host.Exists(staging) {
+			if err := s.k.nodeUnstage(ctx, e.handle, staging); err != nil {
+				s.stagedIs(e, uncertain)
+				return err
+			}
+			s.k.removeFolders(staging)
+		}
+		s.k.removeDevice(e)
+		s.stagedIs(e, absent)
+		return nil
+	}
+	if d, err := s.k.kept(path.Dir(staging)); err == nil {
+		if err := s.k.nodeUnstage(ctx, d.Handle, staging); err != nil {
+			s.stagedIs(e, uncertain)
+			return err
+		}
+		if err := s.k.removeMount(staging); err != nil {
+			s.stagedIs(e, uncertain)
+			return err
+		}
+	} // else there is nothing to unstage, as kubelet sees it
+	s.stagedIs(e, absent)
+	return nil
 }
 
 func (k *Kubelet) isMounted(target string) bool {
 	return slices.ContainsFunc(k.Host.Mounts(), func(m fakelvm.Mount) bool { return m.Target == target })
 }
 
-// unmount takes back what there is of the pod's volumes, until all of it is gone.
-func (w *worker) unmount(ctx context.Context, volumes []*volume) {
-	var all sync.WaitGroup
-	for _, v := range volumes {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			w.tearDown(ctx, v)
-		}()
-	}
-	all.Wait()
-	if ctx.Err() == nil {
-		w.k.removeFolders(podDir(w.uid))
-	}
-}
-
-// tearDown tries until the volume is gone from the pod, and from the node if no other
-// pod uses it.
-func (w *worker) tearDown(ctx context.Context, v *volume) {
-	v.backoff = 0
-	for ctx.Err() == nil {
-		pod := w.latest()
-		err := w.k.tearDown(ctx, pod, v)
-		if err == nil {
-			return
-		}
-		wait := v.backoff.next()
-		w.k.Log.Warn("a volume is not unmounted; it is tried again", "node", w.k.node, "pod", pod.Namespace+"/"+pod.Name, "volume", v.name, "in", wait, "error", err)
-		w.k.sleep(ctx, nil, wait)
-	}
-}
-
-func (k *Kubelet) tearDown(ctx context.Context, pod *corev1.Pod, v *volume) error {
-	if v.inline == nil && v.device == nil {
-		return nil // its claim was never bound
-	}
-	if v.device != nil {
-		v.device.op.Lock()
-		defer v.device.op.Unlock()
-	}
-	if v.state != absent {
-		if v.block {
-			if err := k.unmapDevice(pod, v); err != nil {
-				return fmt.Errorf("UnmapVolume.UnmapBlockVolume: %w", err)
-			}
-		}
-		target := v.target(pod.UID)
-		k.forgetAt(target)
-		if err := k.nodeUnpublish(ctx, pod, v, target); err != nil {
-			return err
-		}
-		if err := k.clean(target, true); err != nil {
-			return err
-		}
-		v.state = absent
-	}
-	if v.device == nil {
+// removeMount removes what the driver left at a path, with the file that kubelet keeps
+// beside it and the folder of both. What is mounted stays, and all of it (removeMountDir).
+func (k *Kubelet) removeMount(target string) error {
+	if k.isMounted(target) {
 		return nil
 	}
-	if v.device.staged != absent && !k.used(v.device, pod.UID) {
-		if err := k.nodeUnstage(ctx, v); err != nil {
-			return err
-		}
-		if err := k.clean(v.stagingPath(), !v.block); err != nil {
-			return err
-		}
-		if v.block { // what is left is the volume's own
-			k.removeFolders(path.Join(blockDir, v.pv.Name))
-		}
-		v.device.staged = absent
-	}
-	k.unuse(v.handle, v.device, pod.UID)
-	return nil
-}
-
-// clean removes what the driver left at a path, and with parent the file that kubelet
-// keeps beside it and the folder of both, when nothing else is in it (removeMountDir).
-func (k *Kubelet) clean(target string, parent bool) error {
-	if k.isMounted(target) {
-		return fmt.Errorf("%s is mounted", target)
-	}
-	paths := []string{target}
-	if parent {
-		paths = append(paths, path.Join(path.Dir(target), volumeData))
-	}
-	for _, p := range paths {
+	for _, p := range []string{target, path.Join(path.Dir(target), volumeData), path.Dir(target)} {
 		if k.Host.Exists(p) {
 			if err := k.Host.Remove(p); err != nil {
 				return err
 			}
 		}
 	}
-	if names, err := k.Host.ReadDir(path.Dir(target)); parent && err == nil && len(names) == 0 {
-		return k.Host.Remove(path.Dir(target))
-	}
 	return nil
 }
 
-// removeFolders removes a folder of a pod that has no volumes any more, and what is in
-// it. Something mounted in it keeps it.
+// removeFolders removes a folder and what is in it. Something mounted in it keeps it.
 func (k *Kubelet) removeFolders(dir string) {
 	names, err := k.Host.ReadDir(dir)
-	if err != nil {
-		return // it is a file, or not there
+	if err != nil && !k.Host.Exists(dir) {
+		return
 	}
 	for _, n := range names {
 		k.removeFolders(path.Join(dir, n))
 	}
 	if err := k.Host.Remove(dir); err != nil {
-		k.Log.Warn("a folder of a pod is left", "node", k.node, "folder", dir, "error", err)
+		k.Log.Warn("a folder is left", "node", k.node, "folder", dir, "error", err)
 	}
 }

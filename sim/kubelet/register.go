@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -26,9 +27,15 @@ import (
 )
 
 const (
-	// lookPeriod is how often the folder of sockets is looked at. kubelet is told of a
-	// new one at once.
-	lookPeriod = 20 * time.Millisecond
+	// lookPeriod is how often the folder of sockets is looked at while there is none:
+	// kubelet is told of a new one at once. pluginPeriod is how often it is looked at
+	// afterwards, as kubelet's plugin manager does.
+	lookPeriod   = 20 * time.Millisecond
+	pluginPeriod = time.Second
+	// registerTime is how long a registration may take.
+	registerTime = 10 * time.Second
+	// statusPeriod is how often kubelet looks whether its node's status must change.
+	statusPeriod = 10 * time.Second
 	// leaseTime and renewPeriod are kubelet's nodeLeaseDurationSeconds and a quarter of
 	// it.
 	leaseTime   = 40 * time.Second
@@ -43,10 +50,10 @@ func (k *Kubelet) Register(ctx context.Context) error {
 	node := k.Node.DeepCopy()
 	node.Status.Allocatable = node.Status.Capacity.DeepCopy()
 	now := metav1.NewTime(k.Clock.Now())
-	node.Status.Conditions = []corev1.NodeCondition{ready(now)}
+	node.Status.Conditions = []corev1.NodeCondition{readySince(now)}
 	made, err := k.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		return k.takeUp(ctx)
+		return k.renew(ctx) // kubelet ran before; stayReady does the rest
 	}
 	if err != nil {
 		return fmt.Errorf("register node %s: %w", k.node, err)
@@ -66,33 +73,134 @@ func (k *Kubelet) Register(ctx context.Context) error {
 // renewLease says until ctx ends that the node is alive.
 func (k *Kubelet) renewLease(ctx context.Context) {
 	for k.sleep(ctx, nil, renewPeriod) {
-		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": metav1.NewMicroTime(k.Clock.Now())}})
-		if err == nil {
-			_, err = k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{})
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := k.renew(ctx); err != nil && ctx.Err() == nil {
 			k.Log.Warn("the lease was not renewed; it is tried again", "node", k.node, "error", err)
 		}
 	}
 }
 
-// registerPlugin waits for the agent's socket, asks it who it is, tells the API, and
-// tells the agent. It returns the connection to its CSI services.
-func (k *Kubelet) registerPlugin(ctx context.Context) (*grpc.ClientConn, error) {
-	var socket string
-	for {
-		found, err := filepath.Glob(filepath.Join(k.PluginsRegistry, "*.sock"))
-		if err != nil {
-			return nil, err
+// renew says that the node is alive now.
+func (k *Kubelet) renew(ctx context.Context) error {
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": metav1.NewMicroTime(k.Clock.Now())}})
+	if err != nil {
+		return err
+	}
+	if _, err := k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("lease of node %s: %w", k.node, err)
+	}
+	return nil
+}
+
+// readySince is the condition of a node that works.
+func readySince(now metav1.Time) corev1.NodeCondition {
+	return corev1.NodeCondition{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status",
+		LastHeartbeatTime: now, LastTransitionTime: now,
+	}
+}
+
+// stayReady says that the node is Ready when the kubelet starts, and whenever somebody
+// has said that it is not: the node lifecycle controller, when the lease was not renewed.
+func (k *Kubelet) stayReady(ctx context.Context) {
+	for first := true; ; first = false {
+		node, err := k.Nodes.Get(k.node)
+		if first || err == nil && !ready(node) {
+			now := metav1.NewTime(k.Clock.Now())
+			var patch []byte
+			patch, err = json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.NodeCondition{readySince(now)}}})
+			if err == nil {
+				_, err = k.Client.CoreV1().Nodes().Patch(ctx, k.node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+			}
 		}
-		if len(found) > 0 {
-			socket = found[0]
-			break
+		if err != nil && ctx.Err() == nil {
+			k.Log.Warn("the node may not be said to be ready; it is tried again", "node", k.node, "error", err)
 		}
-		if !k.sleep(ctx, nil, lookPeriod) {
-			return nil, fmt.Errorf("node %s: no CSI driver has put its socket into %s: %w", k.node, k.PluginsRegistry, context.Cause(ctx))
+		if !k.sleep(ctx, nil, statusPeriod) {
+			return
 		}
 	}
+}
+
+func ready(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// agent is the driver's node service, nil while it is not registered.
+func (k *Kubelet) agent() csi.NodeClient {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.driver
+}
+
+// registerPlugins keeps the driver whose socket is in the folder registered: one that
+// puts a socket there is registered, again if it has put another one there, and one whose
+// socket is gone is not registered any more (kubernetes 1.36, pkg/kubelet/pluginmanager).
+func (k *Kubelet) registerPlugins(ctx context.Context) {
+	var known string // the socket, with what tells it from an earlier one of its name
+	var conn *grpc.ClientConn
+	forget := func() {
+		if conn != nil {
+			k.mu.Lock()
+			k.driver = nil
+			k.mu.Unlock()
+			conn.Close()
+			conn = nil
+		}
+	}
+	defer forget()
+	for {
+		socket, is := k.socket()
+		switch {
+		case is == known:
+		case socket == "":
+			forget()
+			known = ""
+			if err := k.uninstallDriver(ctx); err != nil && ctx.Err() == nil {
+				k.Log.Warn("a driver that is gone is not forgotten", "node", k.node, "error", err)
+			}
+		default:
+			forget()
+			made, err := k.registerPlugin(ctx, socket)
+			if err != nil {
+				if ctx.Err() == nil {
+					k.Log.Warn("a plugin is not registered; it is tried again", "node", k.node, "socket", socket, "error", err)
+				}
+				break
+			}
+			known, conn = is, made
+			k.mu.Lock()
+			k.driver = csi.NewNodeClient(conn)
+			k.mu.Unlock()
+		}
+		period := pluginPeriod
+		if known == "" {
+			period = lookPeriod
+		}
+		if !k.sleep(ctx, nil, period) {
+			return
+		}
+	}
+}
+
+// socket is the driver's in the folder of sockets, and what tells it from others; both
+// are empty when there is none.
+func (k *Kubelet) socket() (file, identity string) {
+	found, _ := filepath.Glob(filepath.Join(k.PluginsRegistry, "*.sock")) // the pattern is right
+	for _, f := range found {
+		if info, err := os.Stat(f); err == nil {
+			return f, fmt.Sprint(f, " ", info.ModTime().UnixNano())
+		}
+	}
+	return "", ""
+}
+
+// registerPlugin asks a socket who it is, tells the API, and tells the socket. It returns
+// the connection to its CSI services.
+func (k *Kubelet) registerPlugin(ctx context.Context, socket string) (*grpc.ClientConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, registerTime)
+	defer cancel()
 	registration, err := k.dial(socket)
 	if err != nil {
 		return nil, err
@@ -123,6 +231,18 @@ func (k *Kubelet) registerPlugin(ctx context.Context) (*grpc.ClientConn, error) 
 		return nil, err
 	}
 	return conn, nil
+}
+
+// uninstallDriver takes the driver off the CSINode and the Node's annotation. Its topology
+// labels stay, as in kubelet.
+func (k *Kubelet) uninstallDriver(ctx context.Context) error {
+	patch := []byte(`{"spec":{"drivers":null}}`)
+	if _, err := k.Client.StorageV1().CSINodes().Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	patch = []byte(`{"metadata":{"annotations":{"` + nodeIDAnnotation + `":null}}}`)
+	_, err := k.Client.CoreV1().Nodes().Patch(ctx, k.node, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
 }
 
 // installDriver asks the driver which node it is on and puts that on the Node and its

@@ -3,6 +3,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -32,16 +33,50 @@ func conditions(ready bool, now metav1.Time) []corev1.PodCondition {
 
 // setRunning says that all containers run.
 func (w *worker) setRunning(ctx context.Context) {
-	now := metav1.NewTime(w.k.Clock.Now())
-	w.started = now
-	status := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &now, Conditions: conditions(true, now)}
-	for _, c := range w.latest().Spec.Containers {
+	pod, now := w.latest(), w.started
+	status := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: cmp.Or(pod.Status.StartTime, &now), Conditions: conditions(true, now)}
+	for _, c := range pod.Spec.Containers {
 		status.ContainerStatuses = append(status.ContainerStatuses, corev1.ContainerStatus{
-			Name: c.Name, Image: c.Image, Ready: true, Started: ptr.To(true),
+			Name: c.Name, Image: c.Image, Ready: true, Started: ptr.To(true), RestartCount: w.restarts(c.Name),
 			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
 		})
 	}
 	w.write(ctx, status)
+}
+
+// setWaiting says that the containers, which a reboot has ended, do not run yet.
+func (w *worker) setWaiting(ctx context.Context) {
+	status := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: conditions(false, metav1.NewTime(w.k.Clock.Now()))}
+	for _, c := range w.latest().Spec.Containers {
+		status.ContainerStatuses = append(status.ContainerStatuses, corev1.ContainerStatus{
+			Name: c.Name, Image: c.Image, RestartCount: w.restarts(c.Name) - 1,
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}},
+		})
+	}
+	w.write(ctx, status)
+}
+
+// restarts is how often a container was started before.
+func (w *worker) restarts(container string) int32 {
+	if w.fate != restarted {
+		return 0
+	}
+	for _, s := range w.before {
+		if s.Name == container {
+			return s.RestartCount + 1
+		}
+	}
+	return 1
+}
+
+// startOf is when a pod's containers were started, as the API has it.
+func startOf(pod *corev1.Pod) metav1.Time {
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.State.Running != nil {
+			return s.State.Running.StartedAt
+		}
+	}
+	return metav1.Time{}
 }
 
 // setEnded says that all containers have ended, with status 0, or that they never ran.
@@ -50,7 +85,10 @@ func (w *worker) setEnded(ctx context.Context, phase corev1.PodPhase) {
 	status := corev1.PodStatus{Phase: phase, Conditions: conditions(false, now)}
 	for _, c := range w.latest().Spec.Containers {
 		end := &corev1.ContainerStateTerminated{Reason: "Completed", StartedAt: w.started, FinishedAt: now}
-		if phase != corev1.PodSucceeded {
+		switch {
+		case w.fate == lost: // as containerd says of a process that it did not see end
+			end.ExitCode, end.Reason = 255, "Unknown"
+		case phase != corev1.PodSucceeded:
 			end = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown", Message: "The container could not be located when the pod was terminated"}
 		}
 		status.ContainerStatuses = append(status.ContainerStatuses, corev1.ContainerStatus{Name: c.Name, Image: c.Image, State: corev1.ContainerState{Terminated: end}})

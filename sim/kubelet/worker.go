@@ -4,6 +4,8 @@ package kubelet
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,11 +14,28 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// worker lives one pod's life, in one goroutine and those of its volumes.
+const (
+	// claimPoll is how often it is looked whether a claim is bound: kubelet's populator
+	// of the desired state.
+	claimPoll = 100 * time.Millisecond
+	// unmountPoll is how often it is looked whether anything is mounted in the folder of
+	// a pod that has ended (SyncTerminatedPod).
+	unmountPoll = 100 * time.Millisecond
+)
+
+// worker lives one pod's life, in one goroutine.
 type worker struct {
 	k       *Kubelet
 	uid     types.UID
-	started metav1.Time // of its containers; the goroutine's own
+	refusal [2]string // reason and message, if it was not admitted
+
+	// The goroutine's own, once that runs.
+	fate       fate
+	started    metav1.Time              // of its containers
+	before     []corev1.ContainerStatus // of those that a reboot has ended
+	waiting    []*volume                // whose claims are not known
+	ready      []<-chan struct{}
+	complained bool
 
 	mu       sync.Mutex
 	pod      *corev1.Pod
@@ -26,13 +45,10 @@ type worker struct {
 	gone     chan struct{} // closed: the API has it no more
 	deleted  chan struct{} // closed: it is being deleted
 	deleting sync.Once
-	grown    chan struct{} // a volume of the pod may have grown
 }
 
 func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
-	w := &worker{
-		k: k, uid: pod.UID, stop: make(chan struct{}), gone: make(chan struct{}), deleted: make(chan struct{}), grown: make(chan struct{}, 1),
-	}
+	w := &worker{k: k, uid: pod.UID, stop: make(chan struct{}), gone: make(chan struct{}), deleted: make(chan struct{})}
 	w.update(pod)
 	return w
 }
@@ -66,30 +82,49 @@ func hasEnded(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
+// hasRun says whether the pod's containers have run on this node, as the API has it.
+func hasRun(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
+
+// take takes up a pod that the kubelet did not know: it is admitted or not, and if it is,
+// its volumes are begun with.
+func (w *worker) take(pod *corev1.Pod) {
+	if hasEnded(pod) {
+		return
+	}
+	if reason, message, ok := w.k.admit(pod); !ok {
+		w.refusal = [2]string{reason, message}
+		return
+	}
+	w.learn(pod)
+	if w.fate != lost && pod.DeletionTimestamp == nil {
+		w.waiting = volumesOf(pod)
+		w.populate(pod)
+	}
+}
+
 // run is the pod's life. When ctx ends, it leaves everything as it is.
 func (w *worker) run(ctx context.Context) {
-	w.tell(Bound, "")
 	pod := w.latest()
-	var volumes []*volume
+	if !hasRun(pod) && !hasEnded(pod) && w.fate != goOn {
+		w.tell(Bound, "")
+	}
 	switch {
 	case hasEnded(pod): // before this kubelet knew it
-	case pod.DeletionTimestamp != nil:
-		w.setEnded(ctx, corev1.PodFailed)
-		w.tell(Ended, "deleted before it was started")
+	case w.refusal[0] != "":
+		w.k.Events.Event(pod, corev1.EventTypeWarning, w.refusal[0], w.refusal[1])
+		w.setRefused(ctx, w.refusal[0], w.refusal[1])
+		w.tell(Refused, strings.Join(w.refusal[:], ": "))
 	default:
-		reason, message, ok := w.k.admit(pod)
-		if !ok {
-			w.k.Events.Event(pod, corev1.EventTypeWarning, reason, message)
-			w.setRefused(ctx, reason, message)
-			w.tell(Refused, reason+": "+message)
-			break
+		w.live(ctx)
+		if ctx.Err() == nil {
+			w.k.release(w.uid)
 		}
-		volumes = volumesOf(pod)
-		w.live(ctx, volumes)
-		w.k.release(w.uid)
 	}
-	w.unmount(ctx, volumes)
 	if ctx.Err() != nil {
+		return
+	}
+	w.k.endContainers(w.uid)
+	if !w.unmounted(ctx) {
 		return
 	}
 	w.tell(Gone, "")
@@ -107,14 +142,99 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
+// unmounted waits until the pod has no volumes any more; false: ctx has ended before.
+func (w *worker) unmounted(ctx context.Context) bool {
+	select {
+	case <-w.k.volumes.leave(w.uid):
+	case <-ctx.Done():
+		return false
+	}
+	for w.k.mountsBelow(podDir(w.uid)) {
+		if !w.k.sleep(ctx, nil, unmountPoll) {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *Kubelet) mountsBelow(dir string) bool {
+	for _, m := range k.Host.Mounts() {
+		if strings.HasPrefix(m.Target, dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// fate is what becomes of the containers of a pod that a kubelet takes up.
+type fate int
+
+const (
+	fresh     fate = iota // they are to be started
+	goOn                  // they run: a kubelet before this one has started them
+	restarted             // they are to be started again: a reboot has ended them
+	lost                  // a reboot has ended them, and that was all
+	never                 // they never ran, and are not to
+)
+
+// learn finds out what becomes of the pod's containers, once.
+func (w *worker) learn(pod *corev1.Pod) {
+	since, run := w.k.containersRun(w.uid)
+	switch {
+	case run:
+		w.fate, w.started = goOn, metav1.NewTime(since)
+	case pod.DeletionTimestamp != nil:
+		w.fate = never
+	case hasRun(pod) && pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
+		w.fate = lost
+	case hasRun(pod):
+		w.fate = restarted
+	}
+	if w.fate == lost || w.fate == restarted {
+		w.started, w.before = startOf(pod), pod.Status.ContainerStatuses
+	}
+}
+
+// populate makes the pod have those of its volumes whose claims are known by now.
+func (w *worker) populate(pod *corev1.Pod) {
+	left := w.waiting[:0]
+	for _, v := range w.waiting {
+		err := w.k.resolve(pod, v)
+		if err == nil {
+			w.ready = append(w.ready, w.k.volumes.want(pod, v))
+			continue
+		}
+		if left = append(left, v); !errors.Is(err, errWait) && !w.complained {
+			w.complained = true
+			w.k.Events.Eventf(pod, corev1.EventTypeWarning, "FailedMount", "volume %q : %v", v.name, err)
+		}
+	}
+	w.waiting = left
+}
+
 // live is the part of it from its admission to its last phase.
-func (w *worker) live(ctx context.Context, volumes []*volume) {
-	phase := corev1.PodFailed
-	if w.mount(ctx, volumes) {
-		w.setRunning(ctx)
-		w.tell(Running, "")
-		w.wait(ctx, volumes)
-		phase = corev1.PodSucceeded
+func (w *worker) live(ctx context.Context) {
+	phase := corev1.PodSucceeded
+	switch w.fate {
+	case never, lost:
+		phase = corev1.PodFailed
+	case goOn:
+		end := w.k.Clock.NewTimer(w.remaining())
+		defer end.Stop()
+		if w.mounted(ctx, end.C()) {
+			w.tell(Back, "")
+			w.wait(ctx)
+		}
+	default:
+		if w.fate == restarted {
+			w.setWaiting(ctx)
+		}
+		if !w.mounted(ctx, nil) {
+			phase = corev1.PodFailed
+			break
+		}
+		w.start(ctx)
+		w.wait(ctx)
 	}
 	if ctx.Err() != nil {
 		return
@@ -125,39 +245,70 @@ func (w *worker) live(ctx context.Context, volumes []*volume) {
 	w.tell(Ended, "")
 }
 
-// wait waits until the containers have ended, or are to end, and lets volumes grow
-// meanwhile.
-func (w *worker) wait(ctx context.Context, volumes []*volume) {
-	var end <-chan time.Time
-	if d := lifetime(w.latest()); d > 0 {
-		timer := w.k.Clock.NewTimer(d)
-		defer timer.Stop()
-		end = timer.C()
-	}
-	for {
-		select {
-		case <-end:
-			return
-		case <-w.stop:
-			return
-		case <-ctx.Done():
-			return
-		case <-w.grown:
-			w.expand(ctx, volumes)
+// mounted waits until the pod has all its volumes. false: it is to end before, or its
+// containers, which ran already, have ended.
+func (w *worker) mounted(ctx context.Context, end <-chan time.Time) bool {
+	for len(w.waiting) > 0 {
+		if !w.k.sleep(ctx, w.stop, claimPoll) {
+			return false
 		}
+		w.populate(w.latest())
+	}
+	for _, r := range w.ready {
+		select {
+		case <-r:
+		case <-w.stop:
+			return false
+		case <-end:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case <-w.stop:
+		return false
+	default:
+		return ctx.Err() == nil
 	}
 }
 
-// lifetime is how long the pod's containers run; 0: until they are told to end.
-func lifetime(pod *corev1.Pod) time.Duration {
-	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
-		return 0
+// start starts the containers.
+func (w *worker) start(ctx context.Context) {
+	w.started = metav1.NewTime(w.k.Clock.Now())
+	if err := w.k.startContainers(w.uid, w.started.Time); err != nil {
+		w.k.Log.Warn("it is not kept that containers run", "node", w.k.node, "pod", w.latest().Name, "error", err)
 	}
+	w.setRunning(ctx)
+	if w.fate == restarted {
+		w.tell(Back, "")
+	} else {
+		w.tell(Running, "")
+	}
+}
+
+// wait waits until the containers have ended, or are to end.
+func (w *worker) wait(ctx context.Context) {
+	end := w.k.Clock.NewTimer(w.remaining())
+	defer end.Stop()
+	select {
+	case <-end.C():
+	case <-w.stop:
+	case <-ctx.Done():
+	}
+}
+
+// forEver is how long containers run that do not end by themselves.
+const forEver = 100 * 365 * 24 * time.Hour
+
+// remaining is how long the pod's containers still run. 0 or less: they have ended.
+func (w *worker) remaining() time.Duration {
+	pod := w.latest()
 	d, err := time.ParseDuration(pod.Annotations[LifetimeAnnotation])
-	if err != nil {
-		return 0
+	if err != nil || d <= 0 || pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		return forEver
 	}
-	return d
+	return d - w.k.Clock.Since(w.started.Time)
 }
 
 func (w *worker) tell(what Moment, why string) { w.k.Observer.Pod(w.k.node, w.latest(), what, why) }

@@ -33,6 +33,9 @@ const (
 
 // Oracle watches the disks of all nodes. Its methods can be called from anywhere.
 type Oracle struct {
+	// Watcher, when set before anything is looked at, is told what was seen.
+	Watcher Watcher
+
 	classes *driver.Classes
 	nodes   map[string]*node
 
@@ -42,6 +45,7 @@ type Oracle struct {
 	problems []string
 	said     map[string]bool
 	peak     float64
+	stale    staleness
 }
 
 // Machine is a fake machine that can be looked at: a *fakelvm.Host, or a picture of one.
@@ -60,14 +64,19 @@ type node struct {
 	bound map[types.UID]map[string]int64 // pods that live here → pool → bytes that they are charged
 	taken map[string]int64               // VG → bytes
 	total map[string]int64
+	seen  map[string]*group // what was read last
+	told  figures
 }
 
 // New is an oracle of machines by the names of their nodes. Without any it is blind, and
 // finds nothing wrong.
 func New[M Machine](classes *driver.Classes, hosts map[string]M) *Oracle {
-	o := &Oracle{classes: classes, nodes: map[string]*node{}, claims: map[string]types.UID{}, ended: map[types.UID]bool{}, said: map[string]bool{}}
+	o := &Oracle{classes: classes, nodes: map[string]*node{}, claims: map[string]types.UID{}, ended: map[types.UID]bool{}, said: map[string]bool{}, stale: staleness{since: map[string]time.Time{}}}
 	for name, h := range hosts {
-		o.nodes[name] = &node{host: h, steps: -1, bound: map[types.UID]map[string]int64{}, taken: map[string]int64{}, total: map[string]int64{}}
+		o.nodes[name] = &node{
+			host: h, steps: -1, bound: map[types.UID]map[string]int64{}, taken: map[string]int64{}, total: map[string]int64{},
+			told: figures{map[string]int64{}, map[string]int64{}},
+		}
 	}
 	return o
 }
@@ -125,6 +134,11 @@ func (o *Oracle) look(name string, n *node) map[string]*group {
 			}
 		}
 	}
+	n.seen = groups
+	if o.Watcher != nil {
+		o.Watcher.Used(name, o.uses(groups))
+	}
+	o.compare(name, n)
 	return groups
 }
 
@@ -219,6 +233,7 @@ func (o *Oracle) Bound(name string, pod *corev1.Pod) string {
 		}
 	}
 	n.bound[pod.UID] = charge
+	o.compare(name, n)
 	return wrong
 }
 
@@ -230,6 +245,7 @@ func (o *Oracle) Ended(name string, pod types.UID) {
 	o.ended[pod] = true
 	if n := o.nodes[name]; n != nil {
 		delete(n.bound, pod)
+		o.compare(name, n)
 	}
 }
 
@@ -243,11 +259,7 @@ func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer t
 	if !ok {
 		return 0, false
 	}
-	room := g.total - g.own
-	if pool.ThinPool != "" {
-		room = int64(float64(g.lvs[pool.ThinPool].size) * o.mayPromise(pool.VolumeGroup, pool.ThinPool))
-	}
-	room -= pool.Reserve
+	room := o.size(pool, g) - pool.Reserve
 	made := map[types.UID]int64{}
 	for _, l := range g.lvs {
 		if !inPool(l, pool) {
@@ -266,6 +278,14 @@ func (o *Oracle) room(n *node, groups map[string]*group, name string, newcomer t
 		room -= max(charge[name], made[pod])
 	}
 	return room, true
+}
+
+// size is what a pool has for volumes, bytes: a thin pool what it may promise.
+func (o *Oracle) size(pool driver.Pool, g *group) int64 {
+	if pool.ThinPool == "" {
+		return g.total - g.own
+	}
+	return int64(float64(g.lvs[pool.ThinPool].size) * o.mayPromise(pool.VolumeGroup, pool.ThinPool))
 }
 
 // pool is a pool and the VG that it is on.

@@ -251,3 +251,60 @@ func TestAnOracleWithoutMachinesIsBlind(t *testing.T) {
 	require.Empty(t, o.Orphans())
 	require.Zero(t, o.Utilisation())
 }
+
+func TestHowLongTooMuchIsPublished(t *testing.T) {
+	o, h := judged(t)
+	o.Look()
+	o.Allocatable("n", "ssd", 9*gib)
+	o.Capacity("n", "ssd", 9*gib)
+	require.Empty(t, o.Stale())
+	require.Empty(t, o.Bound("n", inline("a", "4Gi")))
+	require.Len(t, o.Stale(), 1, "claims cannot have what the pod is charged; its extended resource is as it was")
+	o.Capacity("n", "ssd", 5*gib)
+	once := o.Stale()
+	require.Len(t, once, 1)
+	require.Equal(t, once, o.Stale(), "it is over")
+	command(t, h, "lvcreate", "--yes", "--name", "foreign", "--size", "6g", "vg0")
+	o.Look()
+	require.Len(t, o.Stale(), 3)
+	o.Allocatable("n", "ssd", 4*gib)
+	o.Capacity("n", "ssd", -1)
+	o.Allocatable("nowhere", "ssd", gib)
+	over := o.Stale()
+	require.Len(t, over, 3)
+	require.Equal(t, over, o.Stale())
+}
+
+// An LV of a pod that has ended is about to go: whoever comes next may wait for it.
+func TestWhatEndedPodsLeaveIsNotTooMuch(t *testing.T) {
+	o, h := judged(t)
+	a := inline("a", "4Gi")
+	require.Empty(t, o.Bound("n", a))
+	made(t, h, a, "4g")
+	o.Look()
+	o.Allocatable("n", "ssd", 9*gib)
+	o.Ended("n", a.UID)
+	require.Empty(t, o.Stale())
+}
+
+type watcher map[string][]Use
+
+func (w watcher) Used(node string, uses []Use) { w[node] = uses }
+
+func TestTheWatcherIsToldWhatLiesOnTheDisks(t *testing.T) {
+	o, h := judged(t)
+	w := watcher{}
+	o.Watcher = w
+	a, b := inline("a", "1Gi"), ephemeral("b", "2Gi")
+	made(t, h, a, "1g")
+	for claim, size := range map[string]string{"b-v": "2g", "c": "3g"} {
+		command(t, h, "lvcreate", "--yes", "--name", claim, "--size", size, "--addtag", tagOwner, "--addtag", tagClaim+"=default/"+claim, "vg0")
+	}
+	command(t, h, "lvcreate", "--yes", "--name", "foreign", "--size", "512m", "vg0")
+	command(t, h, "lvcreate", "--yes", "--name", "t", "--virtualsize", "512m", "--thinpool", "pool", "--addtag", tagOwner, "--addtag", tagClaim+"=default/t", "vg1")
+	o.Look()
+	require.Equal(t, Use{Pool: "ssd", Total: 10 * gib, Inline: gib, Claims: 5 * gib, Foreign: gib / 2}, w["n"][0])
+	require.Equal(t, Use{Pool: "thin", Total: 2 * gib, Claims: gib / 2}, w["n"][1])
+	o.Bound("n", b)
+	require.Equal(t, Use{Pool: "ssd", Total: 10 * gib, Inline: gib, Ephemeral: 2 * gib, Claims: 3 * gib, Foreign: gib / 2}, w["n"][0])
+}

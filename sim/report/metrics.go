@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Metrics are the figures of a run, by the names that expectations use.
+// Metrics are the figures of a run, by the names that expectations use. The tag unit is
+// for their names in Prometheus.
 type Metrics struct {
 	// Nodes and Pods are how many there were.
 	Nodes int `json:"nodes"`
@@ -30,7 +31,7 @@ type Metrics struct {
 	// PodsDown is how many ran and do not since their node had an outage; ToRunningAgain is
 	// the time from an outage until a pod ran again.
 	PodsDown       int     `json:"podsDown"`
-	ToRunningAgain Seconds `json:"toRunningAgain"`
+	ToRunningAgain Seconds `json:"toRunningAgain" unit:"seconds"`
 	// WrongNodeBinds is how many pods were bound to a node whose disks had no room for
 	// their inline and generic ephemeral volumes, by the fake disks' own account.
 	WrongNodeBinds int `json:"wrongNodeBinds"`
@@ -51,16 +52,16 @@ type Metrics struct {
 	// was given back, 0 to 1.
 	FirstTryRate float64 `json:"firstTryRate"`
 	// ToBound and ToRunning are the times from the making of a pod.
-	ToBound   Seconds `json:"toBound"`
-	ToRunning Seconds `json:"toRunning"`
+	ToBound   Seconds `json:"toBound" unit:"seconds"`
+	ToRunning Seconds `json:"toRunning" unit:"seconds"`
 	// PodsPerSecond is how many pods came to be Running in a second, from the first pod
 	// that was made to the last that ran.
 	PodsPerSecond float64 `json:"podsPerSecond"`
 	// PeakUtilisation is the most that was allocated of all volume groups, and
 	// FirstRefusalUtilisation how much was when the scheduler first found no node for a
 	// pod; 0 to 1, the latter -1 when it always found one.
-	PeakUtilisation         float64 `json:"peakUtilisation"`
-	FirstRefusalUtilisation float64 `json:"firstRefusalUtilisation"`
+	PeakUtilisation         float64 `json:"peakUtilisation" unit:"ratio"`
+	FirstRefusalUtilisation float64 `json:"firstRefusalUtilisation" unit:"ratio"`
 	// OverAllocations is how often the disks were found to have given bytes away twice,
 	// or a thin pool to have promised more than its classes may.
 	OverAllocations int `json:"overAllocations"`

@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/podlv/podlv/sim/trace"
 )
 
 // Report is what came of a run.
@@ -47,6 +49,8 @@ type Report struct {
 	// it was none of this machine.
 	Simulator    Usage `json:"simulator"`
 	ControlPlane Usage `json:"controlPlane,omitzero"`
+	// Trace is what happened, in a file of its own; nil when nobody has recorded it.
+	Trace *trace.Trace `json:"-"`
 }
 
 // Phase is a part of a run.
@@ -107,9 +111,18 @@ func (r *Report) Seconds() float64 {
 	return round(sum)
 }
 
-// Write writes report.json and junit.xml into a folder, which is made if need be.
+// Write writes the report's files into a folder, which is made if need be.
 func (r *Report) Write(dir string) error {
-	return errors.Join(Prepare(dir), r.file(dir, "report.json", r.JSON), r.file(dir, "junit.xml", r.JUnit))
+	all := Prepare(dir)
+	for name, write := range map[string]func(io.Writer) error{
+		"report.json": r.JSON, "junit.xml": r.JUnit, "report.html": r.Page, "report.md": r.Markdown, "metrics.prom": r.Prometheus,
+	} {
+		all = errors.Join(all, r.file(dir, name, write))
+	}
+	if r.Trace != nil {
+		all = errors.Join(all, r.file(dir, trace.File, r.Trace.Write))
+	}
+	return all
 }
 
 // Prepare makes the folder, and finds out whether it can be written into, before a run

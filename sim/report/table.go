@@ -85,10 +85,9 @@ func (u Usage) String() string {
 }
 
 func reasons(w io.Writer, what string, list []Reason) {
-	const most = 10
 	for i, r := range list {
-		if i == most {
-			fmt.Fprintf(w, "%s: %d more reasons; report.json has all\n", what, len(list)-most)
+		if i == mostReasons {
+			fmt.Fprintf(w, "%s: %d more reasons; report.json has all\n", what, len(list)-mostReasons)
 			return
 		}
 		fmt.Fprintf(w, "%s: %d × %s\n", what, r.Count, r.Text)

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"github.com/podlv/podlv/lvm"
+)
+
+const (
+	// comingTime is how long a claim that the scheduler has sent here counts before its
+	// volume is made. One that takes longer has something wrong with it.
+	comingTime = 10 * time.Second
+	// comingGap is the least time between two writes that claims on their way cause.
+	comingGap = 50 * time.Millisecond
+)
+
+// coming is the claims that the scheduler has sent to this node and whose volumes are
+// not made yet. kube-scheduler reserves nothing for claims (kubernetes 1.36,
+// pkg/scheduler/framework/plugins/volumebinding/binder.go, AssumePodVolumes): until it is
+// told of what they will take, it sends more. So their bytes are taken off what is
+// published as soon as they are seen, and not when their volumes are there.
+type coming struct {
+	node  string
+	clock clock.Clock
+	news  chan struct{} // has one when a claim came
+
+	mu     sync.Mutex
+	claims map[types.UID]comingClaim
+}
+
+type comingClaim struct {
+	storageClass string
+	size         int64
+	since        time.Time
+}
+
+func newComing(node string, c clock.Clock) *coming {
+	return &coming{node: node, clock: c, news: make(chan struct{}, 1), claims: map[types.UID]comingClaim{}}
+}
+
+// handler is told of all claims.
+func (c *coming) handler() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{AddFunc: c.see, UpdateFunc: func(_, o any) { c.see(o) }, DeleteFunc: c.forget}
+}
+
+func (c *coming) see(object any) {
+	claim, ok := object.(*corev1.PersistentVolumeClaim)
+	if !ok {
+		return
+	}
+	comes := claim.Annotations[annSelectedNode] == c.node && claim.Annotations[annProvisioner] == Name &&
+		claim.Spec.VolumeName == "" && claim.Spec.StorageClassName != nil && claim.DeletionTimestamp == nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.claims[claim.UID]
+	switch {
+	case comes && !known:
+		size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		c.claims[claim.UID] = comingClaim{*claim.Spec.StorageClassName, size.Value(), c.clock.Now()}
+		select {
+		case c.news <- struct{}{}:
+		default:
+		}
+	case !comes && known:
+		delete(c.claims, claim.UID)
+	}
+}
+
+func (c *coming) forget(object any) {
+	if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = t.Obj
+	}
+	if claim, ok := object.(*corev1.PersistentVolumeClaim); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.claims, claim.UID)
+	}
+}
+
+// any says whether there are claims on their way, so that time alone may change what
+// they take.
+func (c *coming) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.claims) > 0
+}
+
+// bytes is what they will take of each pool beyond what is in the VGs. class is the
+// device class of a StorageClass, if it is one of ours.
+func (c *coming) bytes(groups []lvm.VolumeGroup, class func(storageClass string) (Class, bool)) map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sums := map[string]int64{}
+	for uid, claim := range c.claims {
+		if c.clock.Since(claim.since) >= comingTime {
+			continue
+		}
+		class, ok := class(claim.storageClass)
+		if !ok {
+			continue
+		}
+		g, err := lvm.Find(groups, class.Pool.VolumeGroup)
+		if err != nil {
+			continue
+		}
+		if _, made := g.LogicalVolume("pvc-" + string(uid)); made { // external-provisioner's name for it
+			continue
+		}
+		if charge, err := class.Charge(claim.size); err == nil {
+			sums[class.Pool.Name] += charge
+		}
+	}
+	return sums
+}
