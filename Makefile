@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim sim-kind test-page page-library demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind test-page page-library demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -98,9 +98,18 @@ test-control-plane: controlplane ## a real scheduler and controllers: by themsel
 	$(GO) test -race -count=1 -shuffle=on -v -timeout=10m -tags=controlplane ./sim/kube
 	$(GO) test -race -count=1 -v -timeout=10m -tags=controlplane -run '^TestControlPlane' ./driver ./driver/admission ./driver/controller ./sim
 
-sim: controlplane ## run SCENARIO (first-steps) on a real control plane over fake nodes
+sim-build: controlplane
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv-sim
+
+sim: sim-build ## run SCENARIO (first-steps) on a real control plane over fake nodes
 	bin/podlv-sim run $(or $(SCENARIO),first-steps)
+
+sim-all: sim-build ## run every scenario that ships but the two largest
+	tools/sim-all.sh
+
+sim-large: sim-build ## run the two largest scenarios: 100 and 1,000 nodes with 10,000 pods each
+	bin/podlv-sim run hostpath-10000
+	bin/podlv-sim run large-1000
 
 # KIND_NODE_IMAGE is the image of the nodes, in place of kind's own.
 sim-kind: ## first-steps and topolvm-117 on kind: real kubelets, fake LVM; needs a container engine

@@ -5,15 +5,18 @@
 package sim_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -25,6 +28,8 @@ import (
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/scenario"
 	"github.com/podlv/podlv/sim/scenarios"
+	"github.com/podlv/podlv/sim/schemas"
+	"github.com/podlv/podlv/sim/trace"
 )
 
 // TestMain silences klog, once: it is the process's, and workers of the provisioner's
@@ -86,6 +91,76 @@ func TestControlPlaneFirstSteps(t *testing.T) {
 	}
 	require.Positive(t, r.ControlPlane.PeakMemory)
 	t.Logf("%+v", r.Phases)
+
+	require.Equal(t, 3, r.Metrics.NodesUsed)
+	require.Equal(t, 1, r.Metrics.PackingLowerBound, "48 GiB on nodes of 100 GiB")
+	require.Positive(t, r.Metrics.APIWritesPerVolume)
+	require.GreaterOrEqual(t, r.Metrics.ScheduleAttempts, 48)
+	require.Less(t, r.Metrics.CapacityStaleness.Max, 5., "capacity is published soon")
+	traced(t, r.Trace)
+	valid(t, r)
+}
+
+// traced checks that what happened to first-steps was recorded.
+func traced(t *testing.T, x *trace.Trace) {
+	t.Helper()
+	require.Len(t, x.Pods, 48)
+	require.Len(t, x.Claims, 36)
+	require.Len(t, x.Nodes, 3)
+	has := func(steps []trace.Step, what string) int64 {
+		i := slices.IndexFunc(steps, func(s trace.Step) bool { return s.What == what })
+		require.GreaterOrEqual(t, i, 0, "%s: %+v", what, steps)
+		return steps[i].At
+	}
+	for _, p := range x.Pods {
+		require.Equal(t, trace.Ran, p.State, p.Name)
+		require.Less(t, has(p.Steps, trace.Made), has(p.Steps, trace.Running), p.Name)
+		require.LessOrEqual(t, has(p.Steps, trace.Bound), has(p.Steps, trace.Called), p.Name)
+		require.LessOrEqual(t, has(p.Steps, trace.Ended), has(p.Steps, trace.Removed), p.Name)
+		if p.Workload == "inline" {
+			require.Empty(t, p.Claims, p.Name)
+		} else {
+			require.Len(t, p.Claims, 1, p.Name)
+		}
+	}
+	for _, c := range x.Claims {
+		require.LessOrEqual(t, has(c.Steps, trace.Selected), has(c.Steps, trace.VolumeMade), c.Name)
+		has(c.Steps, trace.Bound)
+	}
+	const gib = 1 << 30
+	var inline, claims int64
+	for _, n := range x.Nodes {
+		p := n.Pools[0]
+		require.EqualValues(t, 100*gib, slices.Max(p.Total))
+		require.EqualValues(t, 100*gib, slices.Max(p.Allocatable))
+		require.Less(t, slices.Min(p.Capacity["ssd"][1:]), int64(100*gib), "claims were told of less")
+		inline += most(p.Inline)
+		claims += most(p.Claims)
+	}
+	require.EqualValues(t, 12*gib, inline)
+	require.GreaterOrEqual(t, claims, int64(24*gib), "generic ephemeral ones are among them until their pod is bound")
+	require.EqualValues(t, 48, slices.Max(x.Cluster.Running))
+}
+
+// most is the largest of some values; 0 when there are none: a column that is absent.
+func most(values []int64) int64 { return slices.Max(append([]int64{0}, values...)) }
+
+// valid checks a report against its schema.
+func valid(t *testing.T, r *report.Report) {
+	t.Helper()
+	text, err := schemas.Read("report")
+	require.NoError(t, err)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("report.json", document))
+	schema, err := c.Compile("report.json")
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, r.JSON(&b))
+	value, err := jsonschema.UnmarshalJSON(&b)
+	require.NoError(t, err)
+	require.NoError(t, schema.Validate(value))
 }
 
 // What the scheduler cannot know of claims it finds out, and nothing is over-allocated.

@@ -34,6 +34,13 @@ func (r *run) measure() {
 	pods, _ := r.Informers.Core().V1().Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // never fails
 	r.report.Waiting = r.tracker.waiting(pods)
 	r.tracker.figures(m)
+	m.CapacityStaleness = report.Distribution(r.judge.Stale())
+	m.StrandedBytes, m.PodsPartial = r.waitingRoom()
+	if p := r.tracker.firstPacking(); p != nil {
+		m.Pack(*p)
+	} else {
+		m.Pack(r.packed(nil))
+	}
 	r.report.Workloads = nil
 	for _, w := range r.Scenario.Workloads {
 		r.report.Workloads = append(r.report.Workloads, r.tracker.workload(w.Name))
@@ -46,6 +53,7 @@ func (t *tracker) figures(m *report.Metrics) {
 	defer t.mu.Unlock()
 	var bound, running []time.Duration
 	var first, last time.Time
+	var binds []time.Time
 	clean := 0
 	for _, p := range t.pods {
 		if first.IsZero() || p.made.Before(first) {
@@ -53,6 +61,7 @@ func (t *tracker) figures(m *report.Metrics) {
 		}
 		if !p.bound.IsZero() {
 			bound = append(bound, p.bound.Sub(p.made))
+			binds = append(binds, p.bound)
 		}
 		switch {
 		case p.rejected != "":
@@ -78,9 +87,12 @@ func (t *tracker) figures(m *report.Metrics) {
 			m.PodsWaiting++
 			if p.bound.IsZero() {
 				m.PodsUnbound++
+			} else {
+				m.PodsStuck++
 			}
 		}
 	}
+	m.BindsPerSecond, m.PeakBindsPerSecond = rates(first, binds)
 	for _, n := range t.lost {
 		m.PodsLost += n
 	}

@@ -59,3 +59,10 @@ func (r *run) event(format string, args ...any) {
 	r.Progress("event: "+format, args...)
 	r.trace.Mark(format, args...)
 }
+
+// published is how many volumes pods have had that came to be Running.
+func (t *tracker) published() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.volumes
+}

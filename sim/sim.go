@@ -84,7 +84,7 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
 	}
 	r.trace = newRecorder(c.Scenario, r.report.Started)
-	r.tracker.trace = r.trace
+	r.tracker.trace, r.tracker.pack = r.trace, r.packed
 	var err error
 	if r.cluster, err = c.Target(ctx, Parts{Scenario: c.Scenario, Observer: r.tracker, Log: c.Log, Progress: c.Progress}); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)
@@ -144,6 +144,7 @@ func (r *run) simulate(ctx context.Context) error {
 	if err := r.record(watching); err != nil {
 		return err
 	}
+	before := r.apiUse(ctx)
 	begin := time.Now()
 	err := r.load(ctx)
 	r.report.Add("pods", begin)
@@ -160,6 +161,7 @@ func (r *run) simulate(ctx context.Context) error {
 	}
 	interrupted := ctx.Err() != nil && r.cluster.Err() == nil
 	r.measure()
+	cost(r.report, before, r.apiUse(ctx), r.tracker.published())
 	r.report.Metrics.Orphans = -1
 	switch {
 	case r.cluster.Err() != nil:

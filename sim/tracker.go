@@ -21,6 +21,10 @@ import (
 	"github.com/podlv/podlv/sim/trace"
 )
 
+// bindTime is how long after the scheduler has refused a pod those that it placed before
+// are taken to be bound: what it refuses by is what it has decided, not what is written.
+const bindTime = 500 * time.Millisecond
+
 // annSelectedNode is the node that the scheduler has chosen for a claim.
 const annSelectedNode = "volume.kubernetes.io/selected-node"
 
@@ -79,6 +83,9 @@ type tracker struct {
 	toGrow        int      // volumes
 	grown         int
 	refusal       float64 // utilisation when the scheduler first found no node, -1: it did not
+	volumes       int     // of pods that came to be Running
+	pack          func(refused *corev1.Pod) report.Packing
+	packing       *report.Packing // when the scheduler first found no node
 }
 
 var _ kubelet.Observer = &tracker{}
@@ -124,12 +131,30 @@ func (t *tracker) podChanged(object any) {
 	if !ok || !isFull(unschedulable(pod)) {
 		return
 	}
+	t.mu.Lock()
+	first := t.refusal < 0
+	t.mu.Unlock()
+	if !first {
+		return
+	}
 	full := t.judge.Utilisation()
 	t.mu.Lock()
+	t.refusal = full // the informer calls this one after the other
+	t.mu.Unlock()
+	time.AfterFunc(bindTime, func() {
+		p := t.pack(pod)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.packing = &p
+	})
+}
+
+// firstPacking is how well the pods were packed when the scheduler first found no node,
+// nil when it always found one.
+func (t *tracker) firstPacking() *report.Packing {
+	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.refusal < 0 {
-		t.refusal = full
-	}
+	return t.packing
 }
 
 // unschedulable is what the scheduler says of a pod that it has found no node for.
@@ -160,7 +185,7 @@ func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, live
 
 // Pod implements kubelet.Observer.
 func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, why string) {
-	t.trace.Moment(pod.UID, what, why)
+	t.trace.Moment(node, pod, what, why)
 	wrong := ""
 	switch what { // before the lock: the oracle has its own
 	case kubelet.Bound:
@@ -194,6 +219,7 @@ func (t *tracker) Pod(node string, pod *corev1.Pod, what kubelet.Moment, why str
 		}
 		if p.running.IsZero() {
 			p.running = now
+			t.volumes += volumesIn(pod)
 		}
 	case kubelet.Ended:
 		if p.ended = now; p.lives && t.ended != nil {

@@ -45,7 +45,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		words  []string
 	}{
 		"no scenario":               {[]string{"run"}, dir, 2, []string{"accepts 1 arg"}},
-		"no such scenario":          {[]string{"run", "first-step"}, dir, 2, []string{`scenario "first-step": there is no such file`, "these do: first-steps, grow, "}},
+		"no such scenario":          {[]string{"run", "first-step"}, dir, 2, []string{`scenario "first-step": there is no such file`, "these do: agent-crash-storm, churn, first-steps, grow, "}},
 		"no such file":              {[]string{"run", "./x.yaml"}, dir, 2, []string{"x.yaml: no such file"}},
 		"a typo":                    {[]string{"run", file("typo.yaml", strings.Replace(small, "pods: 1", "podz: 1", 1))}, dir, 2, []string{`typo.yaml:6:23: unknown field "podz"`}},
 		"a unit missing":            {[]string{"run", file("unit.yaml", strings.Replace(small, "size: 10Gi", "size: 10", 1))}, dir, 2, []string{"unit.yaml:5:43: 10: a unit is missing: write 10Gi or 10Mi"}},
@@ -63,7 +63,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"an unknown command":        {[]string{"rnu"}, dir, 2, []string{`unknown command "rnu"`}},
 		"a schema":                  {[]string{"schema", "report"}, "", 0, []string{`"podsRunning": {`}},
 		"a schema of nothing":       {[]string{"schema", "node"}, "", 2, []string{`schema "node": must be report or scenario`}},
-		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps           Three nodes", "topolvm-117  "}},
+		"a list":                    {[]string{"list"}, "", 0, []string{"first-steps                Three nodes", "topolvm-117  "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("PATH", row.path)

@@ -57,8 +57,11 @@ const (
 	poll        = 200 * time.Millisecond
 )
 
-// unknown are the metrics that neither events nor objects tell.
-func unknown() []string { return append(slices.Clone(report.FromDisks), "unpublishFailures") }
+// unknown are the metrics that neither events nor objects tell, or of which others have a
+// part.
+func unknown() []string {
+	return slices.Concat(report.FromDisks, report.OfControlPlane, []string{"unpublishFailures"})
+}
 
 // Start is a sim.Target.
 func (c Config) Start(ctx context.Context, p sim.Parts) (sim.Cluster, error) {

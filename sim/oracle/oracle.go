@@ -321,6 +321,9 @@ func (o *Oracle) owner(l *logicalVolume) types.UID {
 	return o.claims[l.tag(tagClaim)]
 }
 
+// Charge is what a pod's inline and generic ephemeral volumes take of each pool, bytes.
+func (o *Oracle) Charge(pod *corev1.Pod) map[string]int64 { return o.charge(pod) }
+
 // charge is what a pod's inline and generic ephemeral volumes take of each pool, bytes.
 func (o *Oracle) charge(pod *corev1.Pod) map[string]int64 {
 	all := map[string]int64{}

@@ -308,3 +308,14 @@ func TestTheWatcherIsToldWhatLiesOnTheDisks(t *testing.T) {
 	o.Bound("n", b)
 	require.Equal(t, Use{Pool: "ssd", Total: 10 * gib, Inline: gib, Ephemeral: 2 * gib, Claims: 3 * gib, Foreign: gib / 2}, w["n"][0])
 }
+
+func TestWhatANodeHasForVolumes(t *testing.T) {
+	o, h := judged(t)
+	command(t, h, "lvcreate", "--yes", "--name", "foreign", "--size", "2g", "vg0")
+	o.Look()
+	require.Equal(t, []Room{{Size: 7 * gib, Free: 7 * gib}}, o.Rooms()["ssd"])
+	o.Bound("n", inline("a", "4Gi"))
+	require.Equal(t, []Room{{Size: 7 * gib, Free: 3 * gib}}, o.Rooms()["ssd"], "what is not made yet is not free")
+	require.Equal(t, []Room{{Size: 2 * gib, Free: 2 * gib}}, o.Rooms()["thin"])
+	require.Equal(t, map[string]int64{"ssd": 4 * gib}, o.Charge(inline("a", "4Gi")))
+}

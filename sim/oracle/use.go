@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"maps"
 	"slices"
 )
 
@@ -21,6 +22,26 @@ type Use struct {
 	// ephemeral ones from when their pod is bound, of all others of podlv's, and of
 	// everybody else.
 	Inline, Ephemeral, Claims, Foreign int64
+}
+
+// Room is what a node has of a pool, bytes: for volumes of ours at all, without what is
+// reserved and what others have; and free, of that, beside what is promised to pods.
+type Room struct{ Size, Free int64 }
+
+// Rooms is what the nodes have, by pool.
+func (o *Oracle) Rooms() map[string][]Room {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := map[string][]Room{}
+	for _, name := range slices.Sorted(maps.Keys(o.nodes)) {
+		n := o.nodes[name]
+		for _, u := range o.uses(n.seen) {
+			pool, _, _ := o.pool(n.seen, u.Pool)
+			free, _ := o.room(n, n.seen, u.Pool, "")
+			all[u.Pool] = append(all[u.Pool], Room{Size: u.Total - pool.Reserve - u.Foreign, Free: max(free, 0)})
+		}
+	}
+	return all
 }
 
 // uses is what lies in the pools, with mu held.

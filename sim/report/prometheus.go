@@ -66,6 +66,8 @@ func (r *Report) Prometheus(w io.Writer) error {
 			if v != -1 {
 				gauge(full, help).WithLabelValues().Set(float64(v))
 			}
+		case int64:
+			gauge(full, help).WithLabelValues().Set(float64(v))
 		case float64:
 			if v != -1 {
 				gauge(full, help).WithLabelValues().Set(v)

@@ -43,6 +43,9 @@ type Report struct {
 	Waiting []Reason `json:"waiting,omitempty"`
 	// Failures are the calls that failed, by method, code and words.
 	Failures []Reason `json:"failures,omitempty"`
+	// APIRequests are the requests that write, without those for Leases, from the first pod
+	// until all had come to rest; the most frequent first. Absent when they are not known.
+	APIRequests []APIRequests `json:"apiRequests,omitempty"`
 	// Problems is what the oracle found, each in a sentence.
 	Problems []string `json:"problems,omitempty"`
 	// Simulator and ControlPlane are what the two processes took; the latter is absent when
@@ -75,6 +78,13 @@ type Workload struct {
 type Reason struct {
 	Text  string `json:"text"`
 	Count int    `json:"count"`
+}
+
+// APIRequests is how often the API server was asked for something.
+type APIRequests struct {
+	Verb     string `json:"verb"`     // as PATCH
+	Resource string `json:"resource"` // as pods, or nodes/status
+	Count    int    `json:"count"`
 }
 
 // Usage is what a process took of its machine.

@@ -163,6 +163,8 @@ func TestAReportIsValid(t *testing.T) {
 	metrics["somethingNew"] = 1
 	require.NoError(t, s.Validate(value), "what is new breaks nobody")
 	delete(metrics, "podsRunning")
+	require.NoError(t, s.Validate(value), "what a target cannot know is absent")
+	metrics["podsRunning"] = "many"
 	require.ErrorContains(t, s.Validate(value), "podsRunning")
 }
 

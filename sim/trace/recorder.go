@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podlv/podlv/sim/kubelet"
@@ -127,15 +128,14 @@ func (r *Recorder) Making(namespace, name, workload string) {
 	r.making[namespace+"/"+name] = making{r.now(), workload}
 }
 
-// Moment takes up what a kubelet says of a pod.
-func (r *Recorder) Moment(pod types.UID, what kubelet.Moment, why string) {
+// Moment takes up what a kubelet says of a pod of its node.
+func (r *Recorder) Moment(node string, pod *corev1.Pod, what kubelet.Moment, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.byUID[pod]
-	if p == nil {
-		return
-	}
+	p := r.pod(pod) // the informer may say so later
 	switch what {
+	case kubelet.Bound:
+		r.bind(p, node)
 	case kubelet.Refused:
 		r.refuse(p, why)
 	case kubelet.Running:

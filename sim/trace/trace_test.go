@@ -102,18 +102,19 @@ func TestTheLifeOfAPod(t *testing.T) {
 	r.podIs(nil, pod("a", unplaced("0/2 nodes")))
 	r.podIs(nil, pod("a", unplaced("0/3 nodes")))
 	bound := pod("a", func(p *corev1.Pod) { p.Spec.NodeName = "node-1" })
+	r.Moment("node-1", bound, kubelet.Bound, "")
 	r.podIs(nil, bound)
 	r.Call(kubelet.Call{Node: "node-1", Pod: "a-uid", Method: "NodeGetCapabilities", Code: "OK"})
 	r.Call(kubelet.Call{Node: "node-1", Pod: "a-uid", Method: "NodePublishVolume", Volume: "v", Code: "Aborted", Err: errors.New("busy"), Took: 1234 * time.Microsecond})
 	r.warned(&corev1.Event{InvolvedObject: corev1.ObjectReference{Kind: "Pod", UID: "a-uid"}, Reason: "FailedMount", Message: "busy", Source: corev1.EventSource{Host: "node-1"}})
-	r.Moment("a-uid", kubelet.Running, "")
+	r.Moment("node-1", bound, kubelet.Running, "")
 	running := bound.DeepCopy()
 	running.Status.Phase = corev1.PodRunning
 	r.podIs(bound, running)
 	r.Sample()
-	r.Moment("a-uid", kubelet.Running, "")
-	r.Moment("a-uid", kubelet.Ended, "")
-	r.Moment("a-uid", kubelet.Gone, "")
+	r.Moment("node-1", bound, kubelet.Running, "")
+	r.Moment("node-1", bound, kubelet.Ended, "")
+	r.Moment("node-1", bound, kubelet.Gone, "")
 	r.podGone(running)
 	r.podIs(nil, pod("b", func(p *corev1.Pod) { p.UID = "b-uid" }))
 
@@ -140,7 +141,7 @@ func TestAPodThatKubeletRefuses(t *testing.T) {
 	r := recorder()
 	r.Making("default", "a", "builds")
 	r.podIs(nil, pod("a", func(p *corev1.Pod) { p.Spec.NodeName = "node-0" }))
-	r.Moment("a-uid", kubelet.Refused, "OutOfpodlv.dev/ssd: too much")
+	r.Moment("node-0", pod("a", nil), kubelet.Refused, "OutOfpodlv.dev/ssd: too much")
 	r.podIs(nil, pod("a", func(p *corev1.Pod) {
 		p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpodlv.dev/ssd"}
 	}))

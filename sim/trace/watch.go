@@ -152,13 +152,7 @@ func (r *Recorder) podIs(_, pod *corev1.Pod) {
 			p.unplaced = c.Message
 		}
 	}
-	if pod.Spec.NodeName != "" && p.Pod.Node == "" {
-		p.Pod.Node = pod.Spec.NodeName
-		p.add(Step{At: now, What: Bound, Node: p.Pod.Node})
-		if p.phase == waitingColumn {
-			r.move(p, startingColumn)
-		}
-	}
+	r.bind(p, pod.Spec.NodeName)
 	switch pod.Status.Phase {
 	case corev1.PodRunning:
 		r.run(p)
@@ -200,6 +194,18 @@ func (r *Recorder) pod(pod *corev1.Pod) *podRecord {
 	r.counts[madeColumn]++
 	r.move(p, waitingColumn)
 	return p
+}
+
+// bind takes up that a pod has a node, with mu held.
+func (r *Recorder) bind(p *podRecord, node string) {
+	if node == "" || p.Pod.Node != "" {
+		return
+	}
+	p.Pod.Node = node
+	p.add(Step{At: r.now(), What: Bound, Node: node})
+	if p.phase == waitingColumn {
+		r.move(p, startingColumn)
+	}
 }
 
 func (r *Recorder) run(p *podRecord) {

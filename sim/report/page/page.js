@@ -7,7 +7,7 @@ function head(report) {
   $('verdict').classList.add(kind);
   $('description').textContent = report.description || '';
   const took = report.phases.reduce((n, p) => n + p.seconds, 0);
-  $('about').textContent = `${plural(report.metrics.pods, 'pod')} on ${plural(report.metrics.nodes, 'node')} · seed ${report.seed} · ${report.target} · ${new Date(report.started).toLocaleString()} · ${took.toFixed(1)} s`
+  $('about').textContent = `${plural(report.metrics.pods ?? 0, 'pod')} on ${plural(report.metrics.nodes ?? 0, 'node')} · seed ${report.seed} · ${report.target} · ${new Date(report.started).toLocaleString()} · ${took.toFixed(1)} s`
     + (report.interrupted ? ' · the run was interrupted: these are the figures so far' : '');
 }
 
@@ -19,19 +19,21 @@ function valuesOf(that, metrics) {
 
 function expectations(report) {
   $('expectations').tBodies[0].append(...report.expectations.map((e) => el('tr', { 'data-held': String(e.held) },
-    el('td', {}, e.skipped ? chip('– skipped', 'some') : e.held ? chip('✓ held', 'good') : chip('✗ not held', 'bad')), el('td', {}, e.message), el('td', {}, el('code', {}, e.that)),
-    el('td', {}, ...valuesOf(e.that, report.metrics).map(([name, v]) => el('div', { class: 'mono' }, `${name} = ${figure(v)}`)), e.skipped || e.error || ''))));
+    el('td', {}, e.held ? chip('✓ held', 'good') : e.skipped ? chip('? not known', 'some') : chip('✗ not held', 'bad')), el('td', {}, e.message), el('td', {}, el('code', {}, e.that)),
+    el('td', {}, ...valuesOf(e.that, report.metrics).map(([name, v]) => el('div', { class: 'mono' }, `${name} = ${figure(v)}`)), e.error || e.skipped || ''))));
 }
 
 function figures(report) {
-  const m = report.metrics;
+  // What cannot be known on a target is absent.
+  const m = new Proxy(report.metrics, { get: (all, name) => all[name] ?? (name.startsWith('to') ? { p50: -1, p99: -1 } : -1) });
   const card = (label, value, unit, wrong) => el('div', { class: wrong ? 'wrong' : '' }, el('dt', {}, label), el('dd', {}, value, unit ? el('small', {}, ' ' + unit) : ''));
+  const some = (n, text) => n == null || n < 0 ? '—' : text ?? figure(n);
   const zero = (label, n) => card(label, n == null || n < 0 ? '—' : n.toLocaleString('en'), '', n > 0);
   $('figures').append(
     card('pods that ran', m.podsRunning.toLocaleString('en'), `of ${m.pods.toLocaleString('en')}`, m.podsRunning < m.pods),
-    card('to Running, p50', figure(m.toRunning.p50), 's'), card('to Running, p99', figure(m.toRunning.p99), 's'),
-    card('throughput', m.podsPerSecond.toFixed(m.podsPerSecond < 10 ? 1 : 0), 'pods/s'), card('disks full, at most', m.peakUtilisation == null ? '—' : percent(m.peakUtilisation)),
-    card('first try', percent(m.firstTryRate)), zero('wrong-node binds', m.wrongNodeBinds), zero('publish failures', m.publishFailures + m.stageFailures),
+    card('to Running, p50', some(m.toRunning.p50), 's'), card('to Running, p99', some(m.toRunning.p99), 's'),
+    card('throughput', some(m.podsPerSecond, m.podsPerSecond.toFixed(m.podsPerSecond < 10 ? 1 : 0)), 'pods/s'), card('disks full, at most', some(m.peakUtilisation, percent(m.peakUtilisation))),
+    card('first try', percent(m.firstTryRate)), zero('wrong-node binds', m.wrongNodeBinds), zero('publish failures', m.publishFailures < 0 ? -1 : m.publishFailures + Math.max(m.stageFailures, 0)),
     zero('provision failures', m.provisionFailures), zero('given back', m.reschedules), zero('over-allocations', m.overAllocations), zero('orphans', m.orphans));
   const phases = report.phases.filter((p) => p.seconds > 0), colours = ['ended', 'starting', 'running', 'claims', 'ephemeral', 'foreign'];
   $('phases').append(
@@ -40,7 +42,7 @@ function figures(report) {
   $('workloads').tBodies[0].append(...report.workloads.map((w) => el('tr', {}, el('td', {}, w.name),
     ...[w.pods, w.running, w.waiting, w.refused, w.toRunning.p50, w.toRunning.p90, w.toRunning.p99, w.toRunning.max].map((v) => el('td', { class: 'n' }, figure(v))))));
   const flat = (x, name) => x != null && typeof x === 'object' ? Object.entries(x).flatMap(([k, v]) => flat(v, name ? `${name}.${k}` : k)) : [[name, x]];
-  $('metrics').tBodies[0].append(...flat(m, '').map(([name, v]) => el('tr', {}, el('td', { class: 'mono' }, `metrics.${name}`), el('td', { class: 'n' }, figure(v)))));
+  $('metrics').tBodies[0].append(...flat(report.metrics, '').map(([name, v]) => el('tr', {}, el('td', { class: 'mono' }, `metrics.${name}`), el('td', { class: 'n' }, figure(v)))));
 }
 
 function reasons(run) {
