@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large test-page page-library demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind test-page page-library demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -110,6 +110,13 @@ sim-all: sim-build ## run every scenario that ships but the two largest
 sim-large: sim-build ## run the two largest scenarios: 100 and 1,000 nodes with 10,000 pods each
 	bin/podlv-sim run hostpath-10000
 	bin/podlv-sim run large-1000
+
+# KIND_NODE_IMAGE is the image of the nodes, in place of kind's own.
+sim-kind: ## first-steps and topolvm-117 on kind: real kubelets, fake LVM; needs a container engine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv ./cmd/podlv-sim
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/fakelvm ./fakelvm/lvm
+	bin/podlv-sim run $(or $(SCENARIO),first-steps) --target kind --out out/kind
+	$(if $(SCENARIO),,bin/podlv-sim run topolvm-117 --target kind --out out/kind)
 
 test-page: ## the page of a simulation's results, in headless chromium
 	$(GO) test -count=1 -timeout=5m -tags=page -run '^TestPage' ./sim/report

@@ -105,6 +105,16 @@ func (h *Host) HasDisk(path string) bool {
 	return h.disk(path) != nil
 }
 
+// Disks are the paths of all disks, also of those that were taken away.
+func (h *Host) Disks() (paths []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range h.disks {
+		paths = append(paths, d.path)
+	}
+	return paths
+}
+
 // TakeDisk takes a disk away, as a broken cable does: its PV is missing, what
 // is read or written there fails. ReturnDisk brings it back with its content.
 func (h *Host) TakeDisk(path string) error { return h.setAbsent(path, true) }

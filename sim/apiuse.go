@@ -37,7 +37,7 @@ type apiUse struct {
 func (r *run) apiUse(ctx context.Context) apiUse {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scrapeTime)
 	defer cancel()
-	text, err := r.cluster.Client.CoreV1().RESTClient().Get().AbsPath("/metrics").SetHeader("Accept", "text/plain").DoRaw(ctx)
+	text, err := r.Client.CoreV1().RESTClient().Get().AbsPath("/metrics").SetHeader("Accept", "text/plain").DoRaw(ctx)
 	if err != nil {
 		return apiUse{}
 	}

@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/podlv/podlv/sim/embedded"
 	"github.com/podlv/podlv/sim/scenario"
 )
 
@@ -73,7 +72,7 @@ func (r *run) happen(ctx context.Context) error {
 		r.event("%s on %s", o.What(), strings.Join(nodes, ", "))
 		for _, name := range nodes {
 			happening.Go(func() error {
-				err := r.toNode(ctx, o, r.cluster.Node(name))
+				err := r.toNode(ctx, o, r.nodeName(name))
 				if err != nil && ctx.Err() == nil {
 					return fmt.Errorf("event %s on node %s: %w", o.What(), name, err)
 				}
@@ -99,45 +98,54 @@ func (r *run) toWorkload(ctx context.Context, o occasion) (err error) {
 }
 
 // toNode makes happen what is of a node, and waits until it is over, if it ends.
-func (r *run) toNode(ctx context.Context, o occasion, n *embedded.Node) error {
+func (r *run) toNode(ctx context.Context, o occasion, node string) error {
 	switch {
-	case o.PowerOff != nil:
-		r.tracker.outage(n.Name)
-		n.PowerOff()
-	case o.Reboot != nil:
-		r.tracker.outage(n.Name)
-		n.PowerOff()
-		return r.later(ctx, down(o.Reboot), func() error { return n.PowerOn(ctx) })
-	case o.RestartKubelet != nil:
-		n.StopKubelet()
-		return r.later(ctx, down(o.RestartKubelet), func() error { return n.StartKubelet(ctx) })
-	case o.KillAgent != nil:
-		n.KillAgent()
-		return r.later(ctx, down(o.KillAgent), n.StartAgent)
-	case o.DiskFailure != nil:
-		d := o.DiskFailure
-		if err := n.TakeDisk(d.VolumeGroup, d.Disk); err != nil || d.For == 0 {
-			return err
-		}
-		return r.later(ctx, time.Duration(d.For), func() error { return n.ReturnDisk(d.VolumeGroup, d.Disk) })
-	case o.SlowLVM != nil:
-		n.Slow(time.Duration(o.SlowLVM.Delay))
-		return r.until(ctx, o.SlowLVM.For, func() { n.Slow(0) })
-	case o.HangLVM != nil:
-		return r.until(ctx, o.HangLVM.For, n.Hang())
-	case o.WatchDelay != nil:
-		n.Lag(time.Duration(o.WatchDelay.Delay))
-		return r.until(ctx, o.WatchDelay.For, func() { n.Lag(0) })
+	case o.PowerOff != nil, o.Reboot != nil:
+		r.tracker.outage(node)
 	case o.Cordon != nil:
-		return r.cordon(ctx, n.Name, true)
+		return r.cordon(ctx, node, true)
 	case o.Uncordon != nil:
-		return r.cordon(ctx, n.Name, false)
+		return r.cordon(ctx, node, false)
 	case o.Drain != nil:
-		return r.drain(ctx, n.Name)
-	case o.LVCreate != nil:
-		r.takeSpace(ctx, o, n)
+		return r.drain(ctx, node)
 	}
-	return nil
+	mend, err := r.cluster.Happen(ctx, o.Event, node, o.number)
+	var refused *RefusedError
+	if errors.As(err, &refused) { // an administrator would see it, too
+		if ctx.Err() == nil {
+			r.Progress("event on node %s: %v", node, err)
+		}
+		return nil
+	}
+	lasts, ends := lasting(o.Event)
+	if err != nil || mend == nil || !ends {
+		return err
+	}
+	return r.later(ctx, lasts, mend)
+}
+
+// nodeName is what the cluster calls a node of the scenario.
+func (r *run) nodeName(name string) string { return cmp.Or(r.Names[name], name) }
+
+// lasting is how long what happens to a machine lasts, if it ends.
+func lasting(e *scenario.Event) (d time.Duration, ends bool) {
+	switch {
+	case e.Reboot != nil:
+		return down(e.Reboot), true
+	case e.RestartKubelet != nil:
+		return down(e.RestartKubelet), true
+	case e.KillAgent != nil:
+		return down(e.KillAgent), true
+	case e.DiskFailure != nil:
+		d = time.Duration(e.DiskFailure.For)
+	case e.SlowLVM != nil:
+		d = time.Duration(e.SlowLVM.For)
+	case e.HangLVM != nil:
+		d = time.Duration(e.HangLVM.For)
+	case e.WatchDelay != nil:
+		d = time.Duration(e.WatchDelay.For)
+	}
+	return d, d > 0
 }
 
 // defaultDown is how long something is not there when the scenario does not say.
@@ -155,27 +163,9 @@ func (r *run) later(ctx context.Context, d time.Duration, f func() error) error 
 	return f()
 }
 
-// until ends something after a time; 0: it does not end.
-func (r *run) until(ctx context.Context, d scenario.Duration, end func()) error {
-	if d == 0 {
-		return nil
-	}
-	return r.later(ctx, time.Duration(d), func() error { end(); return nil })
-}
-
-// takeSpace makes an LV that is not podlv's. That there is no room for it is no error of
-// the run: an administrator would see it, too.
-func (r *run) takeSpace(ctx context.Context, o occasion, n *embedded.Node) {
-	lv := o.LVCreate
-	_, err := n.Host.Run(ctx, "lvcreate", "--yes", "--name", fmt.Sprintf("foreign%d", o.number), "--size", fmt.Sprintf("%db", lv.Size), lv.VolumeGroup)
-	if err != nil && ctx.Err() == nil {
-		r.Progress("event on node %s: %v", n.Name, err)
-	}
-}
-
 // cordon says whether new pods may come to a node.
 func (r *run) cordon(ctx context.Context, node string, on bool) error {
-	_, err := r.cluster.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on), metav1.PatchOptions{})
+	_, err := r.Client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on), metav1.PatchOptions{})
 	return err
 }
 
@@ -185,7 +175,7 @@ func (r *run) drain(ctx context.Context, node string) error {
 	if err := r.cordon(ctx, node, true); err != nil {
 		return err
 	}
-	pods, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().List(labels.Everything()) // from memory
+	pods, _ := r.Informers.Core().V1().Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // from memory
 	evicting, ctx := errgroup.WithContext(ctx)
 	evicting.SetLimit(makers)
 	for _, p := range pods {
@@ -200,7 +190,7 @@ func (r *run) drain(ctx context.Context, node string) error {
 // evict asks a pod to go until it may.
 func (r *run) evict(ctx context.Context, p *corev1.Pod) error {
 	for {
-		err := r.cluster.Client.PolicyV1().Evictions(p.Namespace).Evict(ctx, &policyv1.Eviction{
+		err := r.Client.PolicyV1().Evictions(p.Namespace).Evict(ctx, &policyv1.Eviction{
 			ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}, DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(p.UID))},
 		})
 		switch {
@@ -220,9 +210,9 @@ func (r *run) evict(ctx context.Context, p *corev1.Pod) error {
 // node, as podlv, that is all it does (external-resizer 2.2.0, pkg/resizer/trivial_resizer.go);
 // kubelet does the rest.
 func (r *run) grow(ctx context.Context, g scenario.Growth) error {
-	core := r.cluster.Client.CoreV1()
+	core := r.Client.CoreV1()
 	size := resource.NewQuantity(int64(g.Size), resource.BinarySI)
-	lister := r.cluster.Router.Factory().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace)
+	lister := r.Informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace)
 	request, err1 := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}}})
 	capacity, err2 := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]any{"storage": size}}})
 	if err := errors.Join(err1, err2); err != nil {
@@ -234,14 +224,17 @@ func (r *run) grow(ctx context.Context, g scenario.Growth) error {
 		if err != nil || claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity.Storage().Cmp(*size) >= 0 {
 			continue
 		}
-		if _, err := core.PersistentVolumeClaims(namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
+		if _, err := core.PersistentVolumeClaims(r.Namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("grow claim %s: %w", name, err)
 		}
 		r.tracker.growing(1)
+		grown++
+		if r.Resizes {
+			continue
+		}
 		if _, err := core.PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType, capacity, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
 		}
-		grown++
 	}
 	r.event("%d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
 	return nil

@@ -14,9 +14,6 @@ import (
 	"github.com/podlv/podlv/sim/scenario"
 )
 
-// namespace is that of the simulated pods.
-const namespace = metav1.NamespaceDefault
-
 // makers make pods of one workload at once. The API server, on the same processors, is
 // not faster with more.
 const makers = 8
@@ -86,6 +83,9 @@ func (r *run) make(ctx context.Context, i int) error {
 	if w.Controlled() {
 		objects, _ := objectsOf(r.Scenario, i)
 		for _, o := range objects {
+			if spec := podSpecOf(o); spec != nil && r.Dress != nil {
+				r.Dress(spec, time.Duration(w.Lifetime))
+			}
 			if err := r.create(ctx, o); err != nil {
 				return err
 			}
@@ -129,12 +129,15 @@ func (r *run) makeOne(ctx context.Context, w scenario.Workload, p simulatedPod) 
 	var claims []string
 	for _, c := range p.claims {
 		claims = append(claims, c.Name)
-		if _, err := r.cluster.Client.CoreV1().PersistentVolumeClaims(namespace).Create(ctx, c, metav1.CreateOptions{}); err != nil {
+		if _, err := r.Client.CoreV1().PersistentVolumeClaims(r.Namespace).Create(ctx, c, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("make claim %s: %w", c.Name, err)
 		}
 	}
+	if r.Dress != nil {
+		r.Dress(&p.pod.Spec, time.Duration(w.Lifetime))
+	}
 	r.tracker.making(w.Name, p.pod, claims, w.Lifetime > 0)
-	_, err := r.cluster.Client.CoreV1().Pods(namespace).Create(ctx, p.pod, metav1.CreateOptions{})
+	_, err := r.Client.CoreV1().Pods(r.Namespace).Create(ctx, p.pod, metav1.CreateOptions{})
 	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) { // by a quota or a policy, as a user would be told
 		r.tracker.rejected(p.pod.Name, err)
 		return nil
@@ -161,6 +164,7 @@ func (r *run) settle(ctx context.Context, made, happened <-chan struct{}) error 
 	}
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
+	quiet := max(time.Duration(r.Scenario.Until.Quiet), r.Quiet)
 	var told time.Time
 	for {
 		c, since := r.tracker.counts()
@@ -172,8 +176,8 @@ func (r *run) settle(ctx context.Context, made, happened <-chan struct{}) error 
 		case !over():
 		case c.Done == c.Pods && c.Growing == 0:
 			return nil
-		case time.Since(since) > time.Duration(r.Scenario.Until.Quiet):
-			r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", time.Duration(r.Scenario.Until.Quiet), c.Done, c.Pods)
+		case time.Since(since) > quiet:
+			r.Progress("nothing has happened for %s; %d of %d pods are where they are to be", quiet, c.Done, c.Pods)
 			return nil
 		}
 		select {
@@ -200,11 +204,11 @@ func (r *run) removeEnded(ctx context.Context) error {
 }
 
 func (r *run) removePod(ctx context.Context, name string) error {
-	if err := r.cluster.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+	if err := r.Client.CoreV1().Pods(r.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
 		return fmt.Errorf("remove pod %s: %w", name, err)
 	}
 	for _, c := range r.tracker.claimsOf(name) {
-		if err := r.cluster.Client.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, c, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+		if err := r.Client.CoreV1().PersistentVolumeClaims(r.Namespace).Delete(ctx, c, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
 			return fmt.Errorf("remove claim %s: %w", c, err)
 		}
 	}

@@ -11,32 +11,27 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/podlv/podlv/sim/embedded"
 	"github.com/podlv/podlv/sim/report"
 )
 
 // measure puts the figures of this moment into the report.
 func (r *run) measure() {
 	m := &r.report.Metrics
-	m.Nodes = len(r.cluster.Nodes)
+	m.Nodes = r.Nodes
 	r.judge.Look()
 	m.PeakUtilisation = r.judge.Peak()
 	r.report.Failures = r.tracker.failures()
-	codes := map[string]int{}
-	for _, n := range r.cluster.Nodes {
-		for code, failed := range failedRPCs(n, "/csi.v1.Controller/CreateVolume") {
-			codes[code] += failed
-			m.ProvisionFailures += failed
-		}
-	}
+	codes := r.cluster.FailedCreates()
 	for _, code := range slices.Sorted(maps.Keys(codes)) {
 		r.report.Failures = append(r.report.Failures, report.Reason{Text: "CreateVolume: " + code, Count: codes[code]})
+		m.ProvisionFailures += codes[code]
 	}
-	pods, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().Pods(namespace).List(labels.Everything()) // never fails
+	pods, _ := r.Informers.Core().V1().Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // never fails
 	r.report.Waiting = r.tracker.waiting(pods)
 	r.tracker.figures(m)
 	m.CapacityStaleness = report.Distribution(r.judge.Stale())
@@ -50,30 +45,6 @@ func (r *run) measure() {
 	for _, w := range r.Scenario.Workloads {
 		r.report.Workloads = append(r.report.Workloads, r.tracker.workload(w.Name))
 	}
-}
-
-// failedRPCs is how many calls of a method an agent did not answer with OK, by code, but
-// for those that it said are going on.
-func failedRPCs(n *embedded.Node, method string) map[string]int {
-	failed := map[string]int{}
-	for _, agent := range n.Metrics() {
-		families, _ := agent.Gather() // an error is of collectors that fail for disks only
-		for _, f := range families {
-			if f.GetName() != "podlv_rpc_duration_seconds" {
-				continue
-			}
-			for _, m := range f.GetMetric() {
-				has := map[string]string{}
-				for _, l := range m.GetLabel() {
-					has[l.GetName()] = l.GetValue()
-				}
-				if has["method"] == method && has["code"] != "OK" && has["code"] != "Aborted" {
-					failed[has["code"]] += int(m.GetHistogram().GetSampleCount()) //nolint:gosec // far fewer
-				}
-			}
-		}
-	}
-	return failed
 }
 
 // figures are those of all pods.
@@ -278,13 +249,17 @@ func (r *run) rest(ctx context.Context) {
 
 // published is what of all nodes' capacity and resources is not what the disks have.
 func (r *run) published(ctx context.Context) (wrong []string) {
-	capacities, err := r.cluster.Capacities(ctx)
+	list, err := r.Client.StorageV1().CSIStorageCapacities(r.AgentNamespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return []string{fmt.Sprintf("the capacity objects cannot be read: %v", err)}
 	}
-	nodes, _ := r.cluster.Router.Factory().Core().V1().Nodes().Lister().List(labels.Everything()) // never fails
+	var capacities []*storagev1.CSIStorageCapacity
+	for i := range list.Items {
+		capacities = append(capacities, &list.Items[i])
+	}
+	nodes, _ := r.Informers.Core().V1().Nodes().Lister().List(labels.Everything()) // never fails
 	for _, n := range nodes {
-		if r.cluster.Node(n.Name).Off() {
+		if r.Off != nil && r.Off(n.Name) {
 			continue // nobody can say anything there
 		}
 		wrong = append(wrong, r.judge.Published(n, capacities)...)
@@ -303,9 +278,9 @@ func (t *tracker) keep(problems []string) {
 func (r *run) teardown(ctx context.Context) error {
 	r.Progress("removing all pods and claims")
 	r.tracker.close()
-	for _, n := range r.cluster.Nodes { // what is on a machine without power can go only when it is back
-		if err := n.PowerOn(ctx); err != nil {
-			return fmt.Errorf("start node %s again: %w", n.Name, err)
+	if r.MendAll != nil {
+		if err := r.MendAll(ctx); err != nil {
+			return err
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, teardownTime)
@@ -313,9 +288,9 @@ func (r *run) teardown(ctx context.Context) error {
 	if err := r.removeCreated(limited); err != nil {
 		return err
 	}
-	core := r.cluster.Client.CoreV1()
+	core := r.Client.CoreV1()
 	for what, remove := range map[string]func(context.Context, metav1.DeleteOptions, metav1.ListOptions) error{
-		"pods": core.Pods(namespace).DeleteCollection, "claims": core.PersistentVolumeClaims(namespace).DeleteCollection,
+		"pods": core.Pods(r.Namespace).DeleteCollection, "claims": core.PersistentVolumeClaims(r.Namespace).DeleteCollection,
 	} {
 		err := remove(limited, metav1.DeleteOptions{}, metav1.ListOptions{})
 		for apierrors.IsTimeout(err) && limited.Err() == nil { // it has done what it could in a minute
@@ -325,11 +300,11 @@ func (r *run) teardown(ctx context.Context) error {
 			return fmt.Errorf("remove the %s: %w", what, err)
 		}
 	}
-	listers := r.cluster.Router.Factory().Core().V1()
+	listers := r.Informers.Core().V1()
 	for {
-		pods, _ := listers.Pods().Lister().List(labels.Everything()) // from memory: they never fail
-		claims, _ := listers.PersistentVolumeClaims().Lister().List(labels.Everything())
-		volumes, _ := listers.PersistentVolumes().Lister().List(labels.Everything())
+		pods, _ := listers.Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // from memory: they never fail
+		claims, _ := listers.PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace).List(labels.Everything())
+		volumes := r.volumes()
 		left := len(pods) + len(claims) + len(volumes)
 		var orphans []string
 		if left == 0 || limited.Err() != nil { // it reads all disks
@@ -359,6 +334,17 @@ func (r *run) teardown(ctx context.Context) error {
 	defer t.mu.Unlock()
 	r.report.Metrics.UnpublishFailures = max(unpublish, t.calls["NodeUnpublishVolume"]+t.calls["NodeUnstageVolume"])
 	return nil
+}
+
+// volumes are those of the run's claims: a cluster that was there before has others.
+func (r *run) volumes() (all []*corev1.PersistentVolume) {
+	list, _ := r.Informers.Core().V1().PersistentVolumes().Lister().List(labels.Everything()) // from memory
+	for _, v := range list {
+		if v.Spec.ClaimRef != nil && v.Spec.ClaimRef.Namespace == r.Namespace {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 func ignoreNotFound(err error) error {

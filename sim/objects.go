@@ -63,11 +63,11 @@ func (o apiObject) String() string { return strings.TrimSuffix(o.plural, "s") + 
 
 // create makes an object in the run's namespace, and remembers it.
 func (r *run) create(ctx context.Context, object runtime.Object) error {
-	o, err := locate(r.cluster.Client, object)
+	o, err := locate(r.Client, object)
 	if err != nil {
 		return err
 	}
-	if err := o.client.Post().NamespaceIfScoped(namespace, o.namespaced).Resource(o.plural).Body(object).Do(ctx).Error(); err != nil {
+	if err := o.client.Post().NamespaceIfScoped(r.Namespace, o.namespaced).Resource(o.plural).Body(object).Do(ctx).Error(); err != nil {
 		return fmt.Errorf("make %s: %w", o, err)
 	}
 	r.mu.Lock()
@@ -82,7 +82,7 @@ func (r *run) create(ctx context.Context, object runtime.Object) error {
 // quotaHolds waits until a ResourceQuota is counted: until then it limits nothing.
 func (r *run) quotaHolds(ctx context.Context, name string) error {
 	for {
-		q, err := r.cluster.Client.CoreV1().ResourceQuotas(namespace).Get(ctx, name, metav1.GetOptions{})
+		q, err := r.Client.CoreV1().ResourceQuotas(r.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil || len(q.Status.Hard) > 0 {
 			return err
 		}
@@ -102,7 +102,7 @@ func (r *run) removeCreated(ctx context.Context) error {
 				continue
 			}
 			options := &metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}
-			err := o.client.Delete().NamespaceIfScoped(namespace, o.namespaced).Resource(o.plural).Name(o.name).Body(options).Do(ctx).Error()
+			err := o.client.Delete().NamespaceIfScoped(r.Namespace, o.namespaced).Resource(o.plural).Name(o.name).Body(options).Do(ctx).Error()
 			if ignoreNotFound(err) != nil {
 				return fmt.Errorf("remove %s: %w", o, err)
 			}
@@ -115,7 +115,7 @@ func (r *run) removeCreated(ctx context.Context) error {
 func (r *run) scale(ctx context.Context, workload string, pods int) error {
 	i := slices.IndexFunc(r.Scenario.Workloads, func(w scenario.Workload) bool { return w.Name == workload })
 	plural := strings.ToLower(string(r.Scenario.Workloads[i].Controller)) + "s"
-	err := r.cluster.Client.AppsV1().RESTClient().Patch(types.MergePatchType).Namespace(namespace).Resource(plural).Name(workload).
+	err := r.Client.AppsV1().RESTClient().Patch(types.MergePatchType).Namespace(r.Namespace).Resource(plural).Name(workload).
 		Body(fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, pods)).Do(ctx).Error()
 	if err != nil {
 		return fmt.Errorf("scale %s to %d pods: %w", workload, pods, err)

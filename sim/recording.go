@@ -29,11 +29,11 @@ func newRecorder(s *scenario.Scenario, started time.Time) *trace.Recorder {
 
 // record lets the recorder see what happens, until ctx ends.
 func (r *run) record(ctx context.Context) error {
-	factory := r.cluster.Router.Factory()
-	if err := r.trace.Watch(factory, namespace, r.judge); err != nil {
+	factory := r.Informers
+	if err := r.trace.Watch(factory, r.Namespace, r.judge); err != nil {
 		return err
 	}
-	warnings, err := r.trace.Warnings(r.cluster.Client, namespace)
+	warnings, err := r.trace.Warnings(r.Client, r.Namespace)
 	if err != nil {
 		return err
 	}

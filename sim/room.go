@@ -19,7 +19,7 @@ import (
 // and its claims.
 func (r *run) need(pod *corev1.Pod) map[string]int64 {
 	all := r.judge.Charge(pod)
-	lister := r.cluster.Router.Factory().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(pod.Namespace)
+	lister := r.Informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(pod.Namespace)
 	for _, v := range pod.Spec.Volumes {
 		if v.PersistentVolumeClaim == nil {
 			continue
@@ -41,7 +41,7 @@ func (r *run) need(pod *corev1.Pod) map[string]int64 {
 
 // livePods are the run's, as the API server has them, without those that have ended.
 func (r *run) livePods() []*corev1.Pod {
-	all, _ := r.cluster.Router.Factory().Core().V1().Pods().Lister().Pods(namespace).List(labels.Everything()) // from memory
+	all, _ := r.Informers.Core().V1().Pods().Lister().Pods(r.Namespace).List(labels.Everything()) // from memory
 	return slices.DeleteFunc(all, func(p *corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
@@ -104,7 +104,7 @@ func fragmentation(of []oracle.Room) float64 {
 // room, bytes, and how many pods have a part of their volumes and no node.
 func (r *run) waitingRoom() (stranded int64, partial int) {
 	smallest := map[string]int64{} // by pool
-	claims := r.cluster.Router.Factory().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace)
+	claims := r.Informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace)
 	for _, pod := range r.livePods() {
 		if pod.Spec.NodeName != "" {
 			continue

@@ -4,9 +4,11 @@
 // fake nodes with real agents, and pods that arrive as the scenario says. What comes of
 // it is a report.
 //
-// There is only Run, with its Config. The parts are packages of their own: scenario
-// (what is to be simulated), embedded (the cluster), kubelet (a fake), router (who
-// is told of what), oracle (the judge), trace (what happened) and report.
+// There are only Run, with its Config, and what it needs of the Cluster that a Target
+// makes for it. The parts are packages of their own: scenario (what is to be simulated),
+// embedded (the cluster, if there is no other Target), kubelet (a fake), router (who is
+// told of what), oracle (the judge), trace (what happened)
+// and report.
 package sim
 
 import (
@@ -16,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/podlv/podlv/sim/embedded"
 	"github.com/podlv/podlv/sim/oracle"
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/scenario"
@@ -26,6 +27,8 @@ import (
 // Config is what a run is given.
 type Config struct {
 	Scenario *scenario.Scenario
+	// Target makes the cluster. Default: Embedded(ControlPlane, Dir).
+	Target Target
 	// ControlPlane is the path of the control plane's program: kube.Find looks for it.
 	ControlPlane string
 	// Dir is a folder for state, which must exist, be empty and have a short
@@ -73,29 +76,28 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 	if c.Progress == nil {
 		c.Progress = func(string, ...any) {}
 	}
-	hosts, err := embedded.Hosts(c.Scenario)
-	if err != nil {
-		return nil, err
+	if c.Target == nil {
+		c.Target = Embedded(c.ControlPlane, c.Dir)
 	}
 	r := &run{
-		Config: c, tracker: newTracker(), judge: oracle.New(c.Scenario.Storage.Classes, hosts),
+		Config: c, tracker: newTracker(),
 		report: &report.Report{Scenario: c.Scenario.Name, Description: c.Scenario.Description, Seed: c.Scenario.Seed, Started: time.Now()},
 	}
 	r.trace = newRecorder(c.Scenario, r.report.Started)
-	r.tracker.pack = r.packed
-	r.tracker.judge, r.tracker.trace, r.judge.Watcher = r.judge, r.trace, r.trace
-	start := time.Now()
-	r.cluster, err = embedded.Start(ctx, embedded.Config{
-		Program: c.ControlPlane, Dir: c.Dir, Scenario: c.Scenario, Observer: r.tracker,
-		Log: c.Log, Progress: c.Progress,
-	}, hosts)
-	if err != nil {
+	r.tracker.trace, r.tracker.pack = r.trace, r.packed
+	var err error
+	if r.cluster, err = c.Target(ctx, Parts{Scenario: c.Scenario, Observer: r.tracker, Log: c.Log, Progress: c.Progress}); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)
 	}
-	r.report.Phases = append(r.report.Phases, report.Phase{Name: "control plane", Seconds: r.cluster.ControlPlaneTime.Seconds()})
-	r.report.Add("nodes", start.Add(r.cluster.ControlPlaneTime))
+	r.Access = r.cluster.Access()
+	r.judge = oracle.New(c.Scenario.Storage.Classes, r.Machines)
+	r.tracker.judge, r.tracker.namespace, r.judge.Watcher = r.judge, r.Namespace, r.trace // there are no pods before
+	r.report.Target, r.report.Unknown, r.report.Phases = r.TargetName, r.Unknown, r.Phases
 	err = r.simulate(ctx)
-	r.report.Simulator, r.report.ControlPlane = usage("self"), usage(fmt.Sprint(r.cluster.PID()))
+	r.report.Simulator = usage("self")
+	if r.PID != 0 {
+		r.report.ControlPlane = usage(fmt.Sprint(r.PID))
+	}
 	begin := time.Now()
 	if stopped := r.cluster.Stop(); err == nil && stopped != nil {
 		err = fmt.Errorf("stop the cluster: %w", stopped)
@@ -107,7 +109,8 @@ func Run(ctx context.Context, c Config) (*report.Report, error) {
 // run is one.
 type run struct {
 	Config
-	cluster *embedded.Cluster
+	Access
+	cluster Cluster
 	tracker *tracker
 	judge   *oracle.Oracle
 	report  *report.Report
@@ -135,7 +138,7 @@ func (r *run) simulate(ctx context.Context) error {
 		case <-watching.Done():
 		}
 	}()
-	if err := r.tracker.watch(r.cluster.Router.Factory()); err != nil {
+	if err := r.tracker.watch(r.Informers); err != nil {
 		return err
 	}
 	if err := r.record(watching); err != nil {
@@ -168,7 +171,7 @@ func (r *run) simulate(ctx context.Context) error {
 	case err == nil:
 		if r.Keep != nil {
 			r.judgeExpectations()
-			r.Keep(ctx, r.report, r.cluster.Kubeconfig)
+			r.Keep(ctx, r.report, r.Kubeconfig)
 		}
 		begin = time.Now()
 		err = r.teardown(context.WithoutCancel(ctx))

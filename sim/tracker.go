@@ -59,8 +59,9 @@ func (p *podRecord) runs() bool { return !p.running.IsZero() && p.down.IsZero() 
 
 // tracker keeps what happens to the pods, and counts failures.
 type tracker struct {
-	judge *oracle.Oracle
-	trace *trace.Recorder
+	judge     *oracle.Oracle
+	namespace string // of the pods
+	trace     *trace.Recorder
 
 	mu            sync.Mutex
 	pods          map[string]*podRecord // by name; all are in one namespace. Without those that are lost
@@ -173,7 +174,7 @@ func isFull(message string) bool {
 
 // making takes up that a pod is about to be made.
 func (t *tracker) making(workload string, pod *corev1.Pod, claims []string, lives bool) {
-	t.trace.Making(namespace, pod.Name, workload)
+	t.trace.Making(t.namespace, pod.Name, workload)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &podRecord{workload: workload, made: time.Now(), lives: lives, claims: claims}
@@ -234,6 +235,12 @@ func (t *tracker) Call(c kubelet.Call) {
 	t.trace.Call(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if c.Method == "" { // a failed call of the pod, which is counted elsewhere
+		if p := t.byUID[c.Pod]; p != nil {
+			p.failed = true
+		}
+		return
+	}
 	if c.Err == nil {
 		if c.Method == "NodeExpandVolume" {
 			t.grown++

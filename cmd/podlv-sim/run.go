@@ -16,7 +16,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/podlv/podlv/sim"
-	"github.com/podlv/podlv/sim/kube"
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/scenario"
 	"github.com/podlv/podlv/sim/scenarios"
@@ -28,6 +27,7 @@ type runFlags struct {
 	seed     int64
 	out      string
 	keep     bool
+	target   targetFlags
 	cache    string
 }
 
@@ -43,6 +43,7 @@ func runCommand(cache string) *cobra.Command {
 	flags.StringArrayVar(&f.settings, "set", nil, "PATH=VALUE: a value in place of the scenario's, such as nodes[0].count=5; once for each")
 	flags.Int64Var(&f.seed, "seed", 0, "what sizes are drawn with, in place of the scenario's seed")
 	flags.StringVar(&f.out, "out", "out", "folder for the results, in a folder of the scenario's name: report.html, report.json and others")
+	f.target.add(flags)
 	flags.BoolVar(&f.keep, "keep", false, "when all has come to rest, keep the cluster and print its kubeconfig, until Ctrl-C; then go on")
 	return cmd
 }
@@ -52,17 +53,17 @@ func (f *runFlags) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	program, err := kube.Find(f.cache)
-	if err != nil {
-		return err
-	}
-	out := filepath.Join(f.out, s.Name)
-	if err := report.Prepare(out); err != nil {
-		return fmt.Errorf("--out %s: %w", f.out, err)
-	}
 	dir, err := os.MkdirTemp("", "podlv-sim-")
 	if err != nil {
 		return err
+	}
+	target, err := f.target.target(f.cache, dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	out := filepath.Join(f.out, s.Name)
+	if err := report.Prepare(out); err != nil {
+		return errors.Join(fmt.Errorf("--out %s: %w", f.out, err), os.RemoveAll(dir))
 	}
 	logs, err := os.Create(filepath.Join(dir, "agents.log"))
 	if err != nil {
@@ -71,12 +72,9 @@ func (f *runFlags) run(cmd *cobra.Command, name string) error {
 	defer logs.Close()
 	log := slog.New(slog.NewTextHandler(logs, nil))
 	klog.SetSlogLogger(log) // the provisioner's library has no other way to say anything
-	if err := os.Mkdir(filepath.Join(dir, "s"), 0o700); err != nil {
-		return err
-	}
 	p := newProgress(cmd.OutOrStdout())
 	p.say("scenario %s, seed %d", s.Name, s.Seed)
-	config := sim.Config{Scenario: s, ControlPlane: program, Dir: filepath.Join(dir, "s"), Log: log, Progress: p.say, Counts: p.count}
+	config := sim.Config{Scenario: s, Target: target, Log: log, Progress: p.say, Counts: p.count}
 	if f.keep {
 		config.Keep = func(ctx context.Context, so *report.Report, kubeconfig string) {
 			p.end()

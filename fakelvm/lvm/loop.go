@@ -86,25 +86,82 @@ func openDevices() (map[string]bool, error) {
 	return open, nil
 }
 
-// attached is the number of the loop device of each file.
+// inode is a file, whatever it is called: the kernel's name for what is behind a loop
+// device is another in each mount namespace, and one without its folders once the
+// container that attached it is gone.
+type inode struct{ device, number uint64 }
+
+// attached is the number of the loop device of each of the machine's files.
 func (d *loopDevices) attached() (map[string]int, error) {
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	files, err := filepath.Glob(filepath.Join(d.dir, "*.img"))
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]int{}
+	ours := map[inode]string{}
 	for _, f := range files {
-		raw, err := os.ReadFile(f)
-		if err != nil {
-			continue // detached meanwhile
+		var s unix.Stat_t
+		if err := unix.Stat(f, &s); err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
 		}
-		n, err := strconv.Atoi(strings.TrimPrefix(strings.Split(f, "/")[3], "loop"))
+		ours[inode{s.Dev, s.Ino}] = f
+	}
+	found := map[string]int{}
+	if len(ours) == 0 {
+		return found, nil
+	}
+	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range devices {
+		raw, err := os.ReadFile(b)
+		if err != nil || !strings.HasSuffix(strings.TrimSpace(string(raw)), ".img") {
+			continue // detached meanwhile, or somebody else's
+		}
+		n, err := strconv.Atoi(strings.TrimPrefix(strings.Split(b, "/")[3], "loop"))
 		if err != nil {
 			return nil, err
 		}
-		found[strings.TrimSuffix(strings.TrimSpace(string(raw)), " (deleted)")] = n
+		behind, err := behind(n)
+		if errors.Is(err, unix.ENXIO) {
+			continue // detached meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f, ok := ours[behind]; ok {
+			found[f] = n
+		}
 	}
 	return found, nil
+}
+
+// behind is the file behind a loop device; ENXIO when there is none.
+func behind(n int) (inode, error) {
+	dev, err := openLoop(n, os.O_RDONLY)
+	if err != nil {
+		return inode{}, err
+	}
+	defer func() { _ = dev.Close() }() // only read
+	info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
+	if err != nil {
+		return inode{}, fmt.Errorf("%s: %w", dev.Name(), err)
+	}
+	return inode{info.Device, info.Inode}, nil
+}
+
+// openLoop opens a loop device, and makes its node where nobody else does: in a container
+// without udev.
+func openLoop(n, flags int) (*os.File, error) {
+	name := fmt.Sprintf("/dev/loop%d", n)
+	dev, err := os.OpenFile(name, flags, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return dev, err
+	}
+	if err := unix.Mknod(name, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(n)))); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	return os.OpenFile(name, flags, 0)
 }
 
 // reconcile makes files, loop devices and links what the machine's LVs need. It can
@@ -190,7 +247,7 @@ func (d *loopDevices) size(v fakelvm.Volume, n int, on bool) error {
 	if err != nil || !on {
 		return err
 	}
-	dev, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
+	dev, err := openLoop(n, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -264,14 +321,7 @@ func attach(file string) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("find a free loop device: %w", err)
 		}
-		name := fmt.Sprintf("/dev/loop%d", n)
-		dev, err := os.OpenFile(name, os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) { // a container without udev
-			if err := unix.Mknod(name, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(n)))); err != nil && !errors.Is(err, fs.ErrExist) {
-				return 0, fmt.Errorf("make %s: %w", name, err)
-			}
-			dev, err = os.OpenFile(name, os.O_RDWR, 0)
-		}
+		dev, err := openLoop(n, os.O_RDWR)
 		if err != nil {
 			return 0, err
 		}
@@ -281,14 +331,14 @@ func attach(file string) (int, error) {
 			return n, nil
 		}
 		if !errors.Is(err, unix.EBUSY) { // else another process was faster
-			return 0, fmt.Errorf("attach %s: %w", name, err)
+			return 0, fmt.Errorf("attach %s: %w", dev.Name(), err)
 		}
 	}
 	return 0, errors.New("no free loop device")
 }
 
 func detach(n int) error {
-	dev, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
+	dev, err := openLoop(n, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,9 @@
 // command; a lock on a second file lets any number of processes share a machine.
 //
 // FAKELVM_DISKS is the machine's disks, `PATH=SIZE[,PATH=SIZE…]`, for instance
-// /dev/fake0=100g. Those that the machine has not got yet are plugged in.
+// /dev/fake0=100g. Those that the machine has not got yet are plugged in. A disk whose
+// path is in FAKELVM_DIR gets a file there that begins as a PV's disk does and changes
+// with every commit, which is how podlv sees changes without asking lvm.
 //
 // FAKELVM_BACKING=loop gives every active LV a real device: a sparse file in
 // FAKELVM_DIR/lv on a loop device, to which /dev/VG/LV and /dev/mapper/VG-LV are
@@ -24,6 +26,9 @@
 // old bytes of other LVs do not show up, and what is written is not counted in a
 // thin pool. A snapshot is a copy. It takes root. After a boot of the kernel the
 // first command activates what was to be activated, as a system's start does.
+// Processes in several containers can share a machine, if all have the folder at the
+// same path; links are made in each container's own /dev by the command that finds them
+// missing there.
 // FAKELVM_DEV is the folder to use instead of /dev for the links.
 //
 // # Beside lvm's own commands
@@ -33,6 +38,10 @@
 //	lvm fakelvm take PATH                takes a disk away
 //	lvm fakelvm return PATH              brings it back
 //	lvm fakelvm reboot                   crashes and boots the machine
+//	lvm fakelvm watch                    prints the machine's state as JSON, one line now
+//	                                     and one whenever it changes, for ever
+//	lvm fakelvm destroy                  throws the machine away, with its devices; one
+//	                                     that is in use goes when it is not any more
 package main
 
 import (
@@ -43,6 +52,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,6 +142,10 @@ type program struct {
 // command runs one command on the machine: under its lock, from its stored state
 // to its new one.
 func (p *program) command(args []string) int {
+	if slices.Equal(args, []string{"fakelvm", "watch"}) {
+		fmt.Fprintf(p.stderr, "  fakelvm: %v\n", p.watch())
+		return exitInit
+	}
 	code, err := p.locked(func(h *fakelvm.Host) (int, error) {
 		if args[0] == "fakelvm" {
 			return p.own(h, args[1:])
@@ -157,7 +171,7 @@ func (p *program) command(args []string) int {
 // own runs the commands that lvm has not.
 func (p *program) own(h *fakelvm.Host, args []string) (int, error) {
 	if len(args) == 0 {
-		return exitInit, errors.New("say show, disk, take, return or reboot")
+		return exitInit, errors.New("say show, disk, take, return, reboot, watch or destroy")
 	}
 	switch {
 	case args[0] == "show" && len(args) == 1:
@@ -166,6 +180,8 @@ func (p *program) own(h *fakelvm.Host, args []string) (int, error) {
 	case args[0] == "reboot" && len(args) == 1:
 		h.Reboot()
 		return 0, nil
+	case args[0] == "destroy" && len(args) == 1:
+		return 0, errDestroyed
 	case args[0] == "disk" && len(args) == 3:
 		size, err := parseSize(args[2])
 		if err != nil {

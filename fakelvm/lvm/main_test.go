@@ -174,12 +174,7 @@ func TestEnvironmentIsChecked(t *testing.T) {
 
 // TestLoopDevices formats and mounts LVs whose disks do not exist.
 func TestLoopDevices(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("loop devices take root")
-	}
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Skipf("no loop devices here: %v", err)
-	}
+	needsLoopDevices(t)
 	s := newSandbox(t, "FAKELVM_BACKING=loop")
 	dev := filepath.Join(s.dir, "dev")
 	s.env = append(s.env, "FAKELVM_DEV="+dev)

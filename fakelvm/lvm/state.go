@@ -4,12 +4,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/podlv/podlv/fakelvm"
 	"golang.org/x/sys/unix"
@@ -70,6 +72,9 @@ func (p *program) locked(work func(*fakelvm.Host) (int, error)) (int, error) {
 		}
 	}
 	code, err := work(h)
+	if errors.Is(err, errDestroyed) {
+		return p.destroy(devices, file)
+	}
 	if err != nil {
 		return code, err
 	}
@@ -82,12 +87,65 @@ func (p *program) locked(work func(*fakelvm.Host) (int, error)) (int, error) {
 			return exitInit, err
 		}
 	}
+	if err := p.stamp(h); err != nil { // after the state: who sees the new stamp sees that
+		return exitInit, err
+	}
 	if devices != nil {
 		if err := devices.reconcile(h.Volumes()); err != nil {
 			return exitInit, err
 		}
 	}
 	return code, nil
+}
+
+// errDestroyed is a machine that is to be thrown away.
+var errDestroyed = errors.New("the machine is to be thrown away")
+
+// destroy removes the machine's devices and its state.
+func (p *program) destroy(devices *loopDevices, file string) (int, error) {
+	if devices != nil {
+		if err := devices.reconcile(nil); err != nil {
+			return exitInit, err
+		}
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return exitInit, err
+	}
+	return 0, nil
+}
+
+// watchPeriod is how often watch looks whether the state is another.
+const watchPeriod = 20 * time.Millisecond
+
+// watch prints the state whenever it is another, until nobody reads it any more.
+func (p *program) watch() error {
+	var last fs.FileInfo
+	for ; ; time.Sleep(watchPeriod) {
+		file := filepath.Join(p.dir, "state.json")
+		now, err := os.Stat(file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && last != nil && os.SameFile(last, now) && last.ModTime().Equal(now.ModTime()) {
+			continue // it is replaced as a whole
+		}
+		if err != nil {
+			return err
+		}
+		state, err := os.ReadFile(file) // if it is a newer one, it is printed twice
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var line bytes.Buffer
+		if err := json.Compact(&line, state); err != nil {
+			return err
+		}
+		line.WriteByte('\n')
+		if _, err := p.stdout.Write(line.Bytes()); err != nil {
+			return err
+		}
+		last = now
+	}
 }
 
 // plug adds the disks of FAKELVM_DISKS that the machine has not got.

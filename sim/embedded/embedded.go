@@ -29,6 +29,7 @@ import (
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/fakelvm"
+	"github.com/podlv/podlv/sim/install"
 	"github.com/podlv/podlv/sim/kube"
 	"github.com/podlv/podlv/sim/kubelet"
 	"github.com/podlv/podlv/sim/router"
@@ -136,7 +137,8 @@ func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) err
 	c.config.Progress("the API server answers after %.1f s; starting %d nodes", c.ControlPlaneTime.Seconds(), len(hosts))
 	c.events = record.NewBroadcaster(record.WithContext(c.ctx))
 	c.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
-	if err := c.install(ctx); err != nil {
+	installed := install.Config{Client: c.Client, Scenario: c.config.Scenario, Namespace: Namespace, Account: "podlv"}
+	if err := installed.Driver(ctx); err != nil {
 		return err
 	}
 	if c.Router, err = router.New(c.Client); err != nil {
@@ -155,10 +157,10 @@ func (c *Cluster) start(ctx context.Context, hosts map[string]*fakelvm.Host) err
 	if err := joining.Wait(); err != nil {
 		return err
 	}
-	if err := c.admitted(ctx); err != nil {
+	if err := installed.Admitted(ctx); err != nil {
 		return err
 	}
-	return c.published(ctx)
+	return installed.Published(ctx, c.Router.Factory().Core().V1().Nodes().Lister(), len(c.Nodes))
 }
 
 // task runs f beside everything else. An error of it ends the cluster.
@@ -218,24 +220,6 @@ func newClient(kubeconfig string) (kubernetes.Interface, error) {
 	// Protobuf costs a fraction of JSON's time, on both sides.
 	config.AcceptContentTypes, config.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
 	return kubernetes.NewForConfig(config)
-}
-
-// eventually does f until it returns nil. When ctx ends before, the error has f's last
-// words.
-func eventually(ctx context.Context, what string, f func() error) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w (%w)", what, err, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
 }
 
 // recorder makes events of a component of a node.

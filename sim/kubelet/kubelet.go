@@ -77,7 +77,7 @@ const (
 type Call struct {
 	Node   string
 	Pod    types.UID // for which it was made; empty for unstage, which is for none
-	Method string    // as "NodePublishVolume"
+	Method string    // as "NodePublishVolume"; empty: one of the pod's, that is told of elsewhere
 	Volume string    // its handle
 	Code   string    // "OK", or the name of another gRPC code
 	Err    error

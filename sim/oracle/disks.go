@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/podlv/podlv/fakelvm"
 )
 
 // group is a VG as it lies on the disks, which is read extent by extent: free space is
@@ -47,7 +45,7 @@ var part = regexp.MustCompile(`^\[(.+?)(?:_rimage_\d+|_rmeta_\d+|_tdata|_tmeta)?
 
 // rows are the columns of a report, which the machine makes outside its sequence of
 // commands: an oracle changes nothing and meets no faults.
-func rows(host *fakelvm.Host, command, columns string, more ...string) ([][]string, error) {
+func rows(host Machine, command, columns string, more ...string) ([][]string, error) {
 	args := append([]string{command, "--noheadings", "--separator", "|", "--units", "b", "--nosuffix", "-o", columns}, more...)
 	out, complaint, code := host.Setup(args...)
 	if code != 0 {
@@ -69,7 +67,7 @@ type span struct {
 
 // read reads a machine's VGs, and says what cannot be: extents that two LVs have, or
 // that a disk does not have.
-func read(host *fakelvm.Host) (groups map[string]*group, wrong []string, err error) {
+func read(host Machine) (groups map[string]*group, wrong []string, err error) {
 	groups = map[string]*group{}
 	all, err := rows(host, "vgs", "vg_name,vg_extent_size")
 	if err != nil {

@@ -21,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podlv/podlv/driver"
-	"github.com/podlv/podlv/fakelvm"
 	"github.com/podlv/podlv/lvm"
 )
 
@@ -49,9 +48,18 @@ type Oracle struct {
 	stale    staleness
 }
 
+// Machine is a fake machine that can be looked at: a *fakelvm.Host, or a picture of one.
+type Machine interface {
+	// Setup answers an lvm command that only reports, outside of the machine's sequence of
+	// commands.
+	Setup(args ...string) (stdout, stderr string, code int)
+	// Steps is another number when the machine is another.
+	Steps() int
+}
+
 // node is what is known of one.
 type node struct {
-	host  *fakelvm.Host
+	host  Machine
 	steps int                            // of the machine, when it was read last
 	bound map[types.UID]map[string]int64 // pods that live here → pool → bytes that they are charged
 	taken map[string]int64               // VG → bytes
@@ -60,8 +68,9 @@ type node struct {
 	told  figures
 }
 
-// New is an oracle of machines by the names of their nodes.
-func New(classes *driver.Classes, hosts map[string]*fakelvm.Host) *Oracle {
+// New is an oracle of machines by the names of their nodes. Without any it is blind, and
+// finds nothing wrong.
+func New[M Machine](classes *driver.Classes, hosts map[string]M) *Oracle {
 	o := &Oracle{classes: classes, nodes: map[string]*node{}, claims: map[string]types.UID{}, ended: map[types.UID]bool{}, said: map[string]bool{}, stale: staleness{since: map[string]time.Time{}}}
 	for name, h := range hosts {
 		o.nodes[name] = &node{
@@ -204,7 +213,10 @@ func (o *Oracle) Bound(name string, pod *corev1.Pod) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.nodes[name]
-	if n == nil {
+	switch {
+	case len(o.nodes) == 0:
+		return ""
+	case n == nil:
 		return fmt.Sprintf("pod %s/%s is bound to %s, which is no node", pod.Namespace, pod.Name, name)
 	}
 	for _, c := range ephemeralClaims(pod) {

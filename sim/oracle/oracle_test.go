@@ -241,6 +241,17 @@ func TestWhatIsPublishedIsComparedWithTheDisks(t *testing.T) {
 	require.Contains(t, fmt.Sprint(o.Published(n, c)), "must be the same")
 }
 
+func TestAnOracleWithoutMachinesIsBlind(t *testing.T) {
+	classes, err := driver.ParseClasses([]byte("pools: [{name: ssd, volumeGroup: vg0}]\nclasses: [{name: ssd, pool: ssd, default: true}]"))
+	require.NoError(t, err)
+	o := New(classes, map[string]*fakelvm.Host{})
+	require.Empty(t, o.Bound("n", inline("a", "100Ti")))
+	n, c := published(gib, gib, gib, gib)
+	require.Empty(t, o.Published(n, c))
+	require.Empty(t, o.Orphans())
+	require.Zero(t, o.Utilisation())
+}
+
 func TestHowLongTooMuchIsPublished(t *testing.T) {
 	o, h := judged(t)
 	o.Look()

@@ -20,6 +20,9 @@ func (o *Oracle) Published(n *corev1.Node, capacities []*storagev1.CSIStorageCap
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	have := o.nodes[n.Name]
+	if have == nil {
+		return nil // a node without disks, as that of a control plane
+	}
 	groups := o.look(n.Name, have)
 	for _, pool := range o.classes.Pools() {
 		_, g, ok := o.pool(groups, pool.Name)

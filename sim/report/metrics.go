@@ -111,6 +111,17 @@ type Metrics struct {
 	Orphans int `json:"orphans"`
 }
 
+// FromDisks are the names of the metrics that only somebody can know who looks at the
+// nodes' disks.
+var FromDisks = []string{
+	"wrongNodeBinds", "peakUtilisation", "firstRefusalUtilisation", "overAllocations", "capacityErrors", "orphans",
+	"capacityStaleness", "fragmentation", "strandedBytes", "packingLowerBound", "packingUpperBound", "packingGap",
+}
+
+// OfControlPlane are the names of the metrics that say what a run costs the control plane,
+// if nobody else uses it.
+var OfControlPlane = []string{"apiWritesPerVolume", "capacityWritesPerVolume", "nodeStatusWritesPerVolume", "scheduleAttempts", "scheduleFailures"}
+
 // Seconds is the distribution of times; all 0 when there are none.
 type Seconds struct {
 	P50 float64 `json:"p50"`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -33,6 +34,9 @@ func (r *Report) Prometheus(w io.Writer) error {
 	gauge("passed", "Whether every expectation held and the run came to its end.").WithLabelValues().Set(passed)
 	held := gauge("expectation_held", "Whether an expectation of the scenario held.", "message")
 	for _, e := range r.Expectations {
+		if e.Skipped != "" {
+			continue
+		}
 		value := 0.
 		if e.Held {
 			value = 1
@@ -44,6 +48,9 @@ func (r *Report) Prometheus(w io.Writer) error {
 		phases.WithLabelValues(p.Name).Set(p.Seconds)
 	}
 	r.Metrics.each(func(name, unit string, value reflect.Value) {
+		if slices.Contains(r.Unknown, name) {
+			return
+		}
 		full := snake(name)
 		if unit != "" {
 			full += "_" + unit

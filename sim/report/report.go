@@ -8,6 +8,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -22,10 +23,14 @@ import (
 
 // Report is what came of a run.
 type Report struct {
-	Scenario    string    `json:"scenario"`
-	Description string    `json:"description,omitempty"`
-	Seed        int64     `json:"seed"`
-	Started     time.Time `json:"started"`
+	Scenario    string `json:"scenario"`
+	Description string `json:"description,omitempty"`
+	Seed        int64  `json:"seed"`
+	// Target is what kind of cluster it was: embedded, kind or kubeconfig.
+	Target string `json:"target"`
+	// Unknown are the names of metrics that cannot be known there. They are absent.
+	Unknown []string  `json:"unknown,omitempty"`
+	Started time.Time `json:"started"`
 	// Interrupted: the run was ended before it was over, and the figures are those of
 	// that moment.
 	Interrupted  bool     `json:"interrupted,omitempty"`
@@ -43,9 +48,10 @@ type Report struct {
 	APIRequests []APIRequests `json:"apiRequests,omitempty"`
 	// Problems is what the oracle found, each in a sentence.
 	Problems []string `json:"problems,omitempty"`
-	// Simulator and ControlPlane are what the two processes took.
+	// Simulator and ControlPlane are what the two processes took; the latter is absent when
+	// it was none of this machine.
 	Simulator    Usage `json:"simulator"`
-	ControlPlane Usage `json:"controlPlane"`
+	ControlPlane Usage `json:"controlPlane,omitzero"`
 	// Trace is what happened, in a file of its own; nil when nobody has recorded it.
 	Trace *trace.Trace `json:"-"`
 }
@@ -87,19 +93,23 @@ type Usage struct {
 	CPUSeconds float64 `json:"cpuSeconds"`
 }
 
-// Passed says whether every expectation held, and the run came to its end.
+// Passed says whether every expectation held of which that can be known, and the run came
+// to its end.
 func (r *Report) Passed() bool {
 	for _, e := range r.Expectations {
-		if !e.Held {
+		if !e.Held && e.Skipped == "" {
 			return false
 		}
 	}
 	return !r.Interrupted
 }
 
+// Took is a phase that took so long.
+func Took(name string, d time.Duration) Phase { return Phase{name, round(d.Seconds())} }
+
 // Add puts a phase that began at start at the end.
 func (r *Report) Add(name string, start time.Time) {
-	r.Phases = append(r.Phases, Phase{name, round(time.Since(start).Seconds())})
+	r.Phases = append(r.Phases, Took(name, time.Since(start)))
 }
 
 // Seconds is how long all phases took.
@@ -146,6 +156,36 @@ func (r *Report) file(dir, name string, write func(io.Writer) error) error {
 	return errors.Join(write(f), f.Close())
 }
 
+// MarshalJSON leaves out the metrics that are unknown: a 0 would be taken for one that was
+// counted.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report // which has no such method
+	all, err := json.Marshal(r.Metrics)
+	if err != nil || len(r.Unknown) == 0 {
+		return marshal(plain(r), err)
+	}
+	var known map[string]json.RawMessage
+	err = json.Unmarshal(all, &known)
+	for _, name := range r.Unknown {
+		delete(known, name)
+	}
+	return marshal(struct {
+		plain
+		Metrics map[string]json.RawMessage `json:"metrics"` // in place of the other
+	}{plain(r), known}, err)
+}
+
+func marshal(v any, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err = e.Encode(v)
+	return b.Bytes(), err
+}
+
 // JSON writes the whole report.
 func (r *Report) JSON(w io.Writer) error {
 	e := json.NewEncoder(w)
@@ -161,6 +201,7 @@ type (
 		Name     string     `xml:"name,attr"`
 		Tests    int        `xml:"tests,attr"`
 		Failures int        `xml:"failures,attr"`
+		Skipped  int        `xml:"skipped,attr"`
 		Time     float64    `xml:"time,attr"`
 		Stamp    string     `xml:"timestamp,attr"`
 		Cases    []testCase `xml:"testcase"`
@@ -169,6 +210,10 @@ type (
 		Class   string   `xml:"classname,attr"`
 		Name    string   `xml:"name,attr"`
 		Failure *failure `xml:"failure,omitempty"`
+		Skipped *skipped `xml:"skipped,omitempty"`
+	}
+	skipped struct {
+		Message string `xml:"message,attr"`
 	}
 	failure struct {
 		Message string `xml:"message,attr"`
@@ -188,10 +233,14 @@ func (r *Report) JUnit(w io.Writer) error {
 	}
 	for _, e := range r.Expectations {
 		var f *failure
-		if !e.Held {
+		if !e.Held && e.Skipped == "" {
 			f = &failure{Message: e.That, Text: e.Error}
 		}
 		add(e.Message, f)
+		if e.Skipped != "" {
+			s.Skipped++
+			s.Cases[len(s.Cases)-1].Skipped = &skipped{e.Skipped}
+		}
 	}
 	if r.Interrupted {
 		add("the run comes to its end", &failure{Message: "it was interrupted"})

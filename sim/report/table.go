@@ -5,6 +5,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -24,16 +26,21 @@ func (r *Report) Table(w io.Writer) error {
 	}
 	_ = t.Flush() // into memory
 
-	fmt.Fprintf(out, "\nseconds from a pod's making to Running; %.0f pods/s on %d nodes, which were %.0f%% full at most\n", m.PodsPerSecond, m.Nodes, 100*m.PeakUtilisation)
-	fmt.Fprintf(out, "failed calls: stage %d, publish %d, provision %d; reschedules %d; wrong-node binds %d; first try %.1f%%\n",
-		m.StageFailures, m.PublishFailures, m.ProvisionFailures, m.Reschedules, m.WrongNodeBinds, 100*m.FirstTryRate)
-	fmt.Fprintf(out, "disks: over-allocations %d, capacity not as published %d, orphans %d\n", m.OverAllocations, m.CapacityErrors, m.Orphans)
+	of := r.figure
+	fmt.Fprintf(out, "\nseconds from a pod's making to Running; %.0f pods/s on %d nodes, which were %s%% full at most\n", m.PodsPerSecond, m.Nodes, of("peakUtilisation", math.Round(100*m.PeakUtilisation)))
+	fmt.Fprintf(out, "failed calls: stage %s, publish %s, provision %s; reschedules %d; wrong-node binds %s; first try %.1f%%\n",
+		of("stageFailures", m.StageFailures), of("publishFailures", m.PublishFailures), of("provisionFailures", m.ProvisionFailures), m.Reschedules, of("wrongNodeBinds", m.WrongNodeBinds), 100*m.FirstTryRate)
+	fmt.Fprintf(out, "disks: over-allocations %s, capacity not as published %s, orphans %s\n", of("overAllocations", m.OverAllocations), of("capacityErrors", m.CapacityErrors), of("orphans", m.Orphans))
 	var phases []string
 	for _, p := range r.Phases {
 		phases = append(phases, fmt.Sprintf("%s %.1f s", p.Name, p.Seconds))
 	}
 	fmt.Fprintf(out, "time: %s; together %.1f s\n", strings.Join(phases, ", "), r.Seconds())
-	fmt.Fprintf(out, "simulator: %s; control plane: %s\n", r.Simulator, r.ControlPlane)
+	fmt.Fprintf(out, "simulator: %s", r.Simulator)
+	if r.ControlPlane != (Usage{}) {
+		fmt.Fprintf(out, "; control plane: %s", r.ControlPlane)
+	}
+	fmt.Fprintln(out)
 	reasons(out, "waiting", r.Waiting)
 	reasons(out, "failed", r.Failures)
 	for _, p := range r.Problems {
@@ -44,6 +51,8 @@ func (r *Report) Table(w io.Writer) error {
 		switch {
 		case e.Held:
 			fmt.Fprintf(out, "ok      %s  (%s)\n", e.Message, e.That)
+		case e.Skipped != "":
+			fmt.Fprintf(out, "skipped %s  (%s: %s)\n", e.Message, e.That, e.Skipped)
 		case e.Error != "":
 			fmt.Fprintf(out, "FAILED  %s  (%s: %s)\n", e.Message, e.That, e.Error)
 		default:
@@ -55,6 +64,14 @@ func (r *Report) Table(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// figure is a metric for a person, "?" for one that is unknown.
+func (r *Report) figure(name string, value any) string {
+	if slices.Contains(r.Unknown, name) {
+		return "?"
+	}
+	return fmt.Sprint(value)
 }
 
 // String is four columns of a table.

@@ -69,7 +69,11 @@ const (
 )
 
 // Storage is a file of pools and device classes.
-type Storage struct{ *driver.Classes }
+type Storage struct {
+	*driver.Classes
+	// Text is the file that they were read from.
+	Text string
+}
 
 // NodeGroup is nodes that are the same but for their names.
 type NodeGroup struct {

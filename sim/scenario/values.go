@@ -158,7 +158,7 @@ func (s *Storage) UnmarshalYAML(node ast.Node) error {
 	if err != nil {
 		return at(node, "%w", err)
 	}
-	s.Classes = classes
+	s.Classes, s.Text = classes, node.String()
 	return nil
 }
 

@@ -2,12 +2,12 @@
 // What is said of the whole run, and the start of the page.
 function head(report) {
   const failed = report.expectations.filter((e) => !e.held && !e.skipped).length;
-  const [text, kind] = report.interrupted ? ['Interrupted', 'some'] : failed ? [`${failed} of ${plural(report.expectations.length, 'expectation')} not held`, 'bad'] : ['Every expectation held', 'good'];
+  const [text, kind] = report.interrupted ? ['Interrupted', 'some'] : failed ? [`${failed} of ${plural(report.expectations.length, 'expectation')} not held`, 'bad'] : ['Every expectation held' + (report.expectations.some((e) => e.skipped) ? ' that can be judged here' : ''), 'good'];
   $('verdict').textContent = text;
   $('verdict').classList.add(kind);
   $('description').textContent = report.description || '';
   const took = report.phases.reduce((n, p) => n + p.seconds, 0);
-  $('about').textContent = `${plural(report.metrics.pods ?? 0, 'pod')} on ${plural(report.metrics.nodes ?? 0, 'node')} · seed ${report.seed} · ${new Date(report.started).toLocaleString()} · ${took.toFixed(1)} s`
+  $('about').textContent = `${plural(report.metrics.pods ?? 0, 'pod')} on ${plural(report.metrics.nodes ?? 0, 'node')} · seed ${report.seed} · ${report.target} · ${new Date(report.started).toLocaleString()} · ${took.toFixed(1)} s`
     + (report.interrupted ? ' · the run was interrupted: these are the figures so far' : '');
 }
 
@@ -34,12 +34,12 @@ function figures(report) {
   // What cannot be known on a target is absent.
   const m = new Proxy(report.metrics, { get: (all, name) => all[name] ?? (name.startsWith('to') ? { p50: -1, p99: -1 } : -1) });
   const card = (label, value, unit, wrong) => el('div', { class: wrong ? 'wrong' : '' }, el('dt', {}, label), el('dd', {}, value, unit ? el('small', {}, ' ' + unit) : ''));
-  const some = (n, text) => n < 0 ? '—' : text ?? figure(n);
-  const zero = (label, n) => card(label, n < 0 ? '—' : n.toLocaleString('en'), '', n > 0);
+  const some = (n, text) => n == null || n < 0 ? '—' : text ?? figure(n);
+  const zero = (label, n) => card(label, n == null || n < 0 ? '—' : n.toLocaleString('en'), '', n > 0);
   $('figures').append(
     card('pods that ran', m.podsRunning.toLocaleString('en'), `of ${m.pods.toLocaleString('en')}`, m.podsRunning < m.pods),
     card('to Running, p50', some(m.toRunning.p50), 's'), card('to Running, p99', some(m.toRunning.p99), 's'),
-    card('throughput', some(m.podsPerSecond, m.podsPerSecond.toFixed(m.podsPerSecond < 10 ? 1 : 0)), 'pods/s'), card('disks full, at most', percent(m.peakUtilisation)),
+    card('throughput', some(m.podsPerSecond, m.podsPerSecond.toFixed(m.podsPerSecond < 10 ? 1 : 0)), 'pods/s'), card('disks full, at most', some(m.peakUtilisation, percent(m.peakUtilisation))),
     card('first try', percent(m.firstTryRate)), zero('wrong-node binds', m.wrongNodeBinds), zero('publish failures', m.publishFailures < 0 ? -1 : m.publishFailures + Math.max(m.stageFailures, 0)),
     zero('provision failures', m.provisionFailures), zero('given back', m.reschedules), zero('over-allocations', m.overAllocations), zero('orphans', m.orphans));
   const phases = report.phases.filter((p) => p.seconds > 0), colours = ['ended', 'starting', 'running', 'claims', 'ephemeral', 'foreign'];

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -66,6 +67,7 @@ func reportSchema() (*jsonschema.Schema, error) {
 	s := r.Reflect(&report.Report{})
 	s.Title, s.Description = "report.json of podlv-sim", "What came of a simulation."
 	s.Definitions["Metrics"].Required = nil // what a target cannot know is absent
+	s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return name == "controlPlane" })
 	return s, nil
 }
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package embedded
+// Package install does what an administrator does who installs podlv in a cluster of the
+// simulator, and waits until it works: the CSIDriver, StorageClasses and admission
+// policies. Agents are others' to start.
+//
+// There is only a Config, with what is done in its order: Driver, Admitted, Published.
+package install
 
 import (
 	"context"
@@ -9,21 +14,35 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/driver/admission"
+	"github.com/podlv/podlv/sim/scenario"
 )
 
-// install makes what an administrator installs: the CSIDriver, a StorageClass for each
-// device class, of the same name, and the admission policies.
-func (c *Cluster) install(ctx context.Context) error {
-	_, err := c.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
+// Config is what is installed, and where.
+type Config struct {
+	Client kubernetes.Interface
+	// Scenario says which device classes all agents are told of, which StorageClasses there
+	// are, and whether there are policies.
+	Scenario *scenario.Scenario
+	// Namespace is the agents', Account their ServiceAccount.
+	Namespace, Account string
+}
+
+// Driver makes the namespace, the CSIDriver, the StorageClasses and the admission
+// policies. None may be there yet.
+func (c Config) Driver(ctx context.Context) error {
+	_, err := c.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Namespace}}, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
@@ -38,7 +57,7 @@ func (c *Cluster) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	classes, names := c.config.Scenario.Storage.Classes, c.storageClasses()
+	names := c.storageClasses()
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		_, err := c.Client.StorageV1().StorageClasses().Create(ctx, &storagev1.StorageClass{
 			ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: driver.Name, Parameters: map[string]string{"podlv.dev/class": names[name]},
@@ -49,10 +68,10 @@ func (c *Cluster) install(ctx context.Context) error {
 			return fmt.Errorf("StorageClass %s: %w", name, err)
 		}
 	}
-	if !*c.config.Scenario.Settings.InlineAccounting {
+	if !*c.Scenario.Settings.InlineAccounting {
 		return nil
 	}
-	policies, err := admission.Objects(admission.Config{Classes: classes, StorageClasses: names, AgentNamespace: Namespace, AgentAccount: "podlv"})
+	policies, err := admission.Objects(admission.Config{Classes: c.Scenario.Storage.Classes, StorageClasses: names, AgentNamespace: c.Namespace, AgentAccount: c.Account})
 	if err != nil {
 		return err
 	}
@@ -68,24 +87,24 @@ func (c *Cluster) install(ctx context.Context) error {
 
 // storageClasses are the device classes by the names of their StorageClasses: one of
 // its own for each, and those that the scenario adds.
-func (c *Cluster) storageClasses() map[string]string {
-	names := maps.Clone(c.config.Scenario.StorageClasses)
+func (c Config) storageClasses() map[string]string {
+	names := maps.Clone(c.Scenario.StorageClasses)
 	if names == nil {
 		names = map[string]string{}
 	}
-	for _, class := range c.config.Scenario.Storage.All() {
+	for _, class := range c.Scenario.Storage.All() {
 		names[class.Name] = class.Name
 	}
 	return names
 }
 
-// admitted waits until every policy holds: an API server takes one up a second or so
+// Admitted waits until every policy holds: an API server takes one up a second or so
 // after it was made, and lets pods pass until then.
-func (c *Cluster) admitted(ctx context.Context) error {
-	if !*c.config.Scenario.Settings.InlineAccounting {
+func (c Config) Admitted(ctx context.Context) error {
+	if !*c.Scenario.Settings.InlineAccounting {
 		return nil // there are none
 	}
-	for _, class := range c.config.Scenario.Storage.All() {
+	for _, class := range c.Scenario.Storage.All() {
 		if !class.Pool.Counted() {
 			continue
 		}
@@ -112,7 +131,7 @@ func (c *Cluster) admitted(ctx context.Context) error {
 }
 
 // probe is what the API server would make of a pod with an inline volume.
-func (c *Cluster) probe(ctx context.Context, class, size string) (*corev1.Pod, error) {
+func (c Config) probe(ctx context.Context, class, size string) (*corev1.Pod, error) {
 	attributes := map[string]string{"size": size}
 	if class != "" {
 		attributes["class"] = class
@@ -128,32 +147,18 @@ func (c *Cluster) probe(ctx context.Context, class, size string) (*corev1.Pod, e
 	}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
-// Capacities are the CSIStorageCapacity objects as they are now.
-func (c *Cluster) Capacities(ctx context.Context) ([]*storagev1.CSIStorageCapacity, error) {
-	list, err := c.Client.StorageV1().CSIStorageCapacities(Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	all := make([]*storagev1.CSIStorageCapacity, len(list.Items))
-	for i := range list.Items {
-		all[i] = &list.Items[i]
-	}
-	return all, nil
-}
-
-// published waits until every node has its topology label, its resources and its
-// capacity objects.
-func (c *Cluster) published(ctx context.Context) error {
-	classes := c.config.Scenario.Storage.Classes
+// Published waits until so many of the nodes have their topology label, their resources
+// and their capacity objects.
+func (c Config) Published(ctx context.Context, lister corelisters.NodeLister, count int) error {
 	return eventually(ctx, "wait until every node has said what it has", func() error {
-		nodes, err := c.Router.Factory().Core().V1().Nodes().Lister().List(labels.Everything())
+		nodes, err := lister.List(labels.Everything())
 		if err != nil {
 			return err
 		}
 		ready := 0
 		for _, n := range nodes {
 			has := n.Labels[driver.TopologyKey] != ""
-			for _, p := range classes.Pools() {
+			for _, p := range c.Scenario.Storage.Pools() {
 				_, told := n.Status.Allocatable[corev1.ResourceName(p.Resource())]
 				has = has && (told || !p.Counted())
 			}
@@ -161,16 +166,34 @@ func (c *Cluster) published(ctx context.Context) error {
 				ready++
 			}
 		}
-		if ready < len(c.Nodes) {
-			return fmt.Errorf("%d of %d nodes have", ready, len(c.Nodes))
+		if ready < count {
+			return fmt.Errorf("%d of %d nodes have", ready, count)
 		}
-		all, err := c.Capacities(ctx)
+		capacities, err := c.Client.StorageV1().CSIStorageCapacities(c.Namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
-		if want := len(c.Nodes) * len(c.storageClasses()); len(all) < want {
+		if want := count * len(c.storageClasses()); len(capacities.Items) < want {
 			return errors.New("capacity objects are missing")
 		}
 		return nil
 	})
+}
+
+// eventually does f until it returns nil. When ctx ends before, the error has f's last
+// words.
+func eventually(ctx context.Context, what string, f func() error) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w (%w)", what, err, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
 }
