@@ -283,7 +283,8 @@ func (r *run) teardown(ctx context.Context) error {
 			return err
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, teardownTime)
+	limit := teardownTime + time.Duration(r.report.Metrics.Pods)*teardownPod
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.removeCreated(limited); err != nil {
 		return err
@@ -313,7 +314,7 @@ func (r *run) teardown(ctx context.Context) error {
 		if left == 0 && len(orphans) == 0 || limited.Err() != nil {
 			r.report.Metrics.Orphans = len(orphans)
 			if left > 0 {
-				r.tracker.keep([]string{fmt.Sprintf("after %s there are %d pods, %d claims and %d volumes that were to be removed", teardownTime, len(pods), len(claims), len(volumes))})
+				r.tracker.keep([]string{fmt.Sprintf("after %s there are %d pods, %d claims and %d volumes that were to be removed", limit, len(pods), len(claims), len(volumes))})
 			}
 			for _, o := range orphans {
 				r.tracker.keep([]string{"left on the disks: " + o})
