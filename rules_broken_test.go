@@ -76,7 +76,8 @@ var classes []byte
 	"e2e/tools/x/tools.go":     spdx + "// Package tools pins.\npackage tools\n\nimport _ \"k8s.io/kubernetes/cmd/kubelet\"\n",
 	"lvm/testdata/bad.go":      "package broken {",
 	"README.md":                "# podlv\n\n## What it is, in short\n\n[a](docs/a.md) [b](docs/a.md#b) [c](#what-it-is-in-short) [d](https://example.org/x) [e](docs) `[f](none)`\n\n```\n[g](none)\n```\n",
-	"docs/a.md":                "# A\n\n## B\n\n[up](../README.md \"title\")\n",
+	"docs/a.md":                "# A\n\n## B\n\n[up](../README.md \"title\")\n\n![p](p.png)\n",
+	"docs/p.png":               "\x89PNG\x00",
 }
 
 // broken lists, for each rule, files that break it when they are put into the

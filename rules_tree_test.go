@@ -27,6 +27,7 @@ type repository struct {
 	files   map[string]string // every text file, by its slash-separated path
 	goFiles []*goFile         // every Go file that is no test data, by path
 	folders map[string]bool
+	other   map[string]bool // files that are no text, such as pictures
 }
 
 // goFile is one parsed Go file.
@@ -41,7 +42,7 @@ type goFile struct {
 // load reads a tree. Folders of what was built (.gitignore) are left out.
 func load(tree fs.FS) (*repository, error) {
 	const largest = 1 << 20 // more is no text that a person wrote
-	r := &repository{files: map[string]string{}, folders: map[string]bool{}}
+	r := &repository{files: map[string]string{}, folders: map[string]bool{}, other: map[string]bool{}}
 	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -58,8 +59,12 @@ func load(tree fs.FS) (*repository, error) {
 			return err
 		}
 		content, err := fs.ReadFile(tree, name)
-		if err != nil || bytes.IndexByte(content, 0) >= 0 {
+		if err != nil {
 			return err
+		}
+		if bytes.IndexByte(content, 0) >= 0 {
+			r.other[name] = true
+			return nil
 		}
 		r.files[name] = string(content)
 		return nil
@@ -286,7 +291,7 @@ func (r *repository) dead(dir, name, target string) string {
 		return "leads out of the repository"
 	}
 	content, isFile := r.files[to]
-	if !isFile && !r.folders[to] {
+	if !isFile && !r.folders[to] && !r.other[to] {
 		return "no such file"
 	}
 	if anchor == "" || path.Ext(to) != ".md" {

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -14,10 +15,14 @@ import (
 	"github.com/podlv/podlv/lvm"
 )
 
+// volumePrefix is what the name of a claim's volume begins with, before the claim's UID
+// (external-provisioner's default).
+const volumePrefix = "pvc-"
+
 const (
-	// comingTime is how long a claim that the scheduler has sent here counts before its
-	// volume is made. One that takes longer has something wrong with it.
-	comingTime = 10 * time.Second
+	// comingTime is how long a claim that the scheduler has sent here counts at most before
+	// its volume is made, or could not be. One that waits longer has something wrong with it.
+	comingTime = 5 * time.Minute
 	// comingGap is the least time between two writes that claims on their way cause.
 	comingGap = 50 * time.Millisecond
 )
@@ -40,6 +45,7 @@ type comingClaim struct {
 	storageClass string
 	size         int64
 	since        time.Time
+	stumbled     bool // its volume could not be made when that was tried
 }
 
 func newComing(node string, c clock.Clock) *coming {
@@ -64,7 +70,7 @@ func (c *coming) see(object any) {
 	switch {
 	case comes && !known:
 		size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		c.claims[claim.UID] = comingClaim{*claim.Spec.StorageClassName, size.Value(), c.clock.Now()}
+		c.claims[claim.UID] = comingClaim{storageClass: *claim.Spec.StorageClassName, size: size.Value(), since: c.clock.Now()}
 		select {
 		case c.news <- struct{}{}:
 		default:
@@ -85,6 +91,18 @@ func (c *coming) forget(object any) {
 	}
 }
 
+// stumbled takes up that a volume could not be made: its claim takes nothing until it is
+// sent here anew, or its volume is there.
+func (c *coming) stumbled(volume string) {
+	uid, ours := strings.CutPrefix(volume, volumePrefix)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if claim, known := c.claims[types.UID(uid)]; ours && known {
+		claim.stumbled = true
+		c.claims[types.UID(uid)] = claim
+	}
+}
+
 // any says whether there are claims on their way, so that time alone may change what
 // they take.
 func (c *coming) any() bool {
@@ -100,7 +118,7 @@ func (c *coming) bytes(groups []lvm.VolumeGroup, class func(storageClass string)
 	defer c.mu.Unlock()
 	sums := map[string]int64{}
 	for uid, claim := range c.claims {
-		if c.clock.Since(claim.since) >= comingTime {
+		if claim.stumbled || c.clock.Since(claim.since) >= comingTime {
 			continue
 		}
 		class, ok := class(claim.storageClass)
@@ -111,7 +129,7 @@ func (c *coming) bytes(groups []lvm.VolumeGroup, class func(storageClass string)
 		if err != nil {
 			continue
 		}
-		if _, made := g.LogicalVolume("pvc-" + string(uid)); made { // external-provisioner's name for it
+		if _, made := g.LogicalVolume(volumePrefix + string(uid)); made {
 			continue
 		}
 		if charge, err := class.Charge(claim.size); err == nil {

@@ -10,6 +10,7 @@ import (
 	"sort"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/podlv/podlv/lvm"
@@ -23,6 +24,7 @@ type controller struct {
 	classes    *ClassSource
 	persistent *persistent
 	locks      *volumeLocks
+	stumbled   func(volume string) // told of volumes that could not be made
 }
 
 var _ csi.ControllerServer = &controller{}
@@ -52,6 +54,14 @@ func (s *controller) ControllerGetCapabilities(context.Context, *csi.ControllerG
 }
 
 func (s *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
+	made, err := s.create(ctx, r)
+	if err != nil && codeOf(err) != codes.Aborted { // which says that it is being made
+		s.stumbled(r.GetName())
+	}
+	return made, err
+}
+
+func (s *controller) create(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	q, err := decodeCreate(r, s.classes.Get(), s.node)
 	if err != nil {
 		return nil, err

@@ -131,7 +131,10 @@ func New(c Config) (*Driver, error) {
 		},
 	}
 	volumes.locks = &d.node.locks
-	d.control = &controller{node: c.NodeName, classes: c.Classes, persistent: volumes, locks: &d.node.locks}
+	d.control = &controller{node: c.NodeName, classes: c.Classes, persistent: volumes, locks: &d.node.locks, stumbled: func(string) {}}
+	if d.publish != nil {
+		d.control.stumbled = d.publish.coming.stumbled
+	}
 	d.reaper = &reaper{
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, cluster: c.Cluster, locks: &d.node.locks, persistent: volumes,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,

@@ -120,7 +120,7 @@ func (p *publisher) synced() bool {
 func (p *publisher) run(ctx context.Context) {
 	failed := ""
 	for {
-		wait := publishPoll
+		wait, last := publishPoll, p.clock.Now()
 		if p.synced() {
 			err := p.publish(ctx)
 			switch {
@@ -140,10 +140,12 @@ func (p *publisher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.coming.news:
-			select { // more of them, perhaps
-			case <-ctx.Done():
-				return
-			case <-p.clock.After(min(wait, comingGap)):
+			if gap := comingGap - p.clock.Since(last); gap > 0 { // more of them, perhaps
+				select {
+				case <-ctx.Done():
+					return
+				case <-p.clock.After(gap):
+				}
 			}
 		case <-p.clock.After(wait):
 		}

@@ -297,11 +297,13 @@ func TestPageOfAThousandNodes(t *testing.T) {
 func TestPageOfRunsThatFail(t *testing.T) {
 	r := realReport(t)
 	r.Expectations[0].Held = false
+	r.Expectations[1] = r.Evaluate("workloads.claim.running == 60 && workloads['claim'].pods < 61", "of a workload")
 	r.Problems = []string{"node node-0: <script>alert(1)</script> extents 0 to 9 of /dev/a belong to vg0/a and to vg0/b"}
 	r.Waiting = []Reason{{"0/3 nodes are available: 3 Insufficient podlv.dev/ssd.", 12}}
 	b := open(t, r, reader{dark: true})
 	require.Equal(t, "1 of 4 expectations not held", b.text("#verdict"))
 	require.Contains(t, b.text("#expectations tbody tr"), "✗ not held")
+	require.Contains(t, b.text("#expectations"), "claim: running = 60\nclaim: pods = 60")
 	require.Contains(t, b.text("#reason-lists"), "<script>alert(1)</script>", "text is text")
 	b.picture("failed-dark")
 	b.quiet()

@@ -11,16 +11,23 @@ function head(report) {
     + (report.interrupted ? ' · the run was interrupted: these are the figures so far' : '');
 }
 
-// valuesOf are the metrics that an expectation names, as they are.
-function valuesOf(that, metrics) {
-  const names = [...new Set([...that.matchAll(/metrics\.([A-Za-z0-9.]+)/g)].map((m) => m[1]))];
-  return names.map((name) => [name, name.split('.').reduce((x, k) => x?.[k], metrics)]).filter(([, v]) => v != null && typeof v !== 'object');
+// valuesOf are the metrics that an expectation names, and what it names of workloads, as
+// they are.
+function valuesOf(that, report) {
+  const value = (from, path) => path.split('.').reduce((x, k) => x?.[k], from);
+  const all = new Map();
+  for (const [, name] of that.matchAll(/metrics\.([A-Za-z0-9.]+)/g)) all.set(name, value(report.metrics, name));
+  for (const [, dotted, quoted, name] of that.matchAll(/workloads(?:\.(\w+)|\[['"]([^'"]+)['"]\])\.([A-Za-z0-9.]+)/g)) {
+    const of = dotted || quoted;
+    all.set(`${of}: ${name}`, value(report.workloads.find((w) => w.name === of), name));
+  }
+  return [...all].filter(([, v]) => v != null && typeof v !== 'object');
 }
 
 function expectations(report) {
   $('expectations').tBodies[0].append(...report.expectations.map((e) => el('tr', { 'data-held': String(e.held) },
     el('td', {}, e.held ? chip('✓ held', 'good') : e.skipped ? chip('? not known', 'some') : chip('✗ not held', 'bad')), el('td', {}, e.message), el('td', {}, el('code', {}, e.that)),
-    el('td', {}, ...valuesOf(e.that, report.metrics).map(([name, v]) => el('div', { class: 'mono' }, `${name} = ${figure(v)}`)), e.error || e.skipped || ''))));
+    el('td', {}, ...valuesOf(e.that, report).map(([name, v]) => el('div', { class: 'mono' }, `${name} = ${figure(v)}`)), e.error || e.skipped || ''))));
 }
 
 function figures(report) {
