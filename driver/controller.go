@@ -10,7 +10,6 @@ import (
 	"sort"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/podlv/podlv/lvm"
@@ -55,7 +54,7 @@ func (s *controller) ControllerGetCapabilities(context.Context, *csi.ControllerG
 
 func (s *controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	made, err := s.create(ctx, r)
-	if err != nil && codeOf(err) != codes.Aborted { // which says that it is being made
+	if err != nil && !goesOn(err) {
 		s.stumbled(r.GetName())
 	}
 	return made, err

@@ -31,6 +31,9 @@ var (
 	errAborted   = errors.New("start over") // a token of a list that means nothing here
 )
 
+// goesOn says whether an error only says that what was asked for is being done.
+func goesOn(err error) bool { return codeOf(err) == codes.Aborted }
+
 // codeOf is the one place where errors become gRPC codes. The order counts: what
 // is left half-made must not look final, whatever made the call fail. kubelet
 // takes Canceled, DeadlineExceeded, Unavailable, ResourceExhausted and Aborted

@@ -20,6 +20,9 @@ import (
 // must exist, be empty and have a short path; it is not removed.
 func Embedded(program, dir string) Target {
 	return func(ctx context.Context, p Parts) (Cluster, error) {
+		if err := checkMemory(p.Scenario); err != nil {
+			return nil, err
+		}
 		hosts, err := embedded.Hosts(p.Scenario)
 		if err != nil {
 			return nil, err

@@ -48,9 +48,9 @@ func Estimate(s *scenario.Scenario) int64 {
 	return total
 }
 
-// CheckMemory says whether a run of a scenario would take more memory than this machine
+// checkMemory says whether a run of a scenario would take more memory than this machine
 // has left, or than the process may take.
-func CheckMemory(s *scenario.Scenario) error {
+func checkMemory(s *scenario.Scenario) error {
 	have, known := available()
 	if need := Estimate(s); known && need > have {
 		return fmt.Errorf("the scenario takes about %.1f GiB of memory, and there are %.1f GiB: make nodes[].count or workloads[].pods less, or run it elsewhere", gib(need), gib(have))

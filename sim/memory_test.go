@@ -25,7 +25,7 @@ func TestMemoryIsEstimated(t *testing.T) {
 		require.InEpsilon(t, gibs, gib(Estimate(shipped(t, name))), 0.2, name)
 	}
 	require.Less(t, gib(Estimate(shipped(t, "large-1000"))), 8.)
-	require.NoError(t, CheckMemory(shipped(t, "first-steps")))
+	require.NoError(t, checkMemory(shipped(t, "first-steps")))
 	have, known := available()
 	require.True(t, known)
 	require.Positive(t, have)
@@ -33,6 +33,6 @@ func TestMemoryIsEstimated(t *testing.T) {
 
 func TestMoreMemoryThanThereIsIsSaidBefore(t *testing.T) {
 	huge := shipped(t, "large-1000", scenario.Setting{Path: "workloads[0].pods", Value: "1000000"}, scenario.Setting{Path: "workloads[1].pods", Value: "1000000"})
-	require.ErrorContains(t, CheckMemory(huge), "make nodes[].count or workloads[].pods less")
-	require.ErrorContains(t, CheckMemory(huge), "the scenario takes about 9")
+	require.ErrorContains(t, checkMemory(huge), "make nodes[].count or workloads[].pods less")
+	require.ErrorContains(t, checkMemory(huge), "the scenario takes about 9")
 }

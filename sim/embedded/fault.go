@@ -10,11 +10,14 @@ import (
 	"github.com/podlv/podlv/sim/scenario"
 )
 
-// writingVerbs are the lvm commands that an agent changes something with.
-var writingVerbs = []string{"lvcreate", "lvextend", "lvchange", "lvremove"}
-
-// allVerbs are all that an agent runs.
-var allVerbs = append([]string{"fullreport"}, writingVerbs...)
+// verbs are the lvm commands that an agent runs: all, or those that change something.
+func verbs(all bool) []string {
+	writing := []string{"lvcreate", "lvextend", "lvchange", "lvremove"}
+	if all {
+		return append(writing, "fullreport")
+	}
+	return writing
+}
 
 // KillAgent ends the agent in the middle of what it does; StartAgent starts it again.
 // Neither does anything to one that is dead, or runs, or whose machine has no power.
@@ -96,7 +99,7 @@ func (n *Node) Off() bool { return n.agent.Load() == nil }
 
 // Slow makes every lvm command of the machine take longer; 0 ends that.
 func (n *Node) Slow(d time.Duration) {
-	for _, v := range allVerbs {
+	for _, v := range verbs(true) {
 		n.Host.Delay(v, d)
 	}
 }
@@ -104,7 +107,7 @@ func (n *Node) Slow(d time.Duration) {
 // Hang makes the next lvm command that writes hang, of each kind, until release is called.
 func (n *Node) Hang() (release func()) {
 	var releases []func()
-	for _, v := range writingVerbs {
+	for _, v := range verbs(false) {
 		releases = append(releases, n.Host.Hang(v))
 	}
 	return func() {

@@ -103,14 +103,19 @@ func (n *Node) startAgent() error {
 // that it does happens. What it has begun of the machine's, such as an lvm command, goes
 // on.
 func (a *agent) kill() {
+	a.cut()
+	a.end()
+}
+
+// cut ends what connects the agent with the rest of the machine.
+func (a *agent) cut() {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, c := range a.conns {
 		_ = c.Close() // the other side sees that
 	}
 	a.conns = nil
 	close(a.dead)
-	a.mu.Unlock()
-	a.end()
 }
 
 // dial connects kubelet to the agent.

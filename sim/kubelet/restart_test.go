@@ -224,7 +224,9 @@ func TestAfterARebootContainersAreStartedAgainOrHaveFailed(t *testing.T) {
 	require.Len(t, b.host.Mounts(), 1, "the device of the pod that is back")
 	calls := strings.Join(b.agent.asked(), "\n")
 	require.Contains(t, calls, "NodeUnpublishVolume "+handleOf("lost", "data"))
-	require.Contains(t, calls, "NodeUnpublishVolume "+handleOf("left", "data"))
+	require.Eventually(t, func() bool { // kubelet finds it when it looks what is there
+		return strings.Contains(strings.Join(b.agent.asked(), "\n"), "NodeUnpublishVolume "+handleOf("left", "data"))
+	}, 10*time.Second, time.Millisecond)
 	b.remove("again")
 	b.until("again", Gone)
 	b.settled()
