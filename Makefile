@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # Files behind these build tags are vetted and linted like all others.
-TAGS := reallvm,controlplane,page
+TAGS := reallvm,controlplane,page,conformance
 
 TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
 DEMO     := $(GO) run ./e2e/demo
@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind test-page page-library demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -127,6 +127,17 @@ page-library: ## fetch the library that draws the page's charts anew, with npm
 	cd tools/page && npm ci --ignore-scripts --no-audit --no-fund
 	cp tools/page/node_modules/uplot/LICENSE tools/page/node_modules/uplot/dist/uPlot.iife.min.js tools/page/node_modules/uplot/dist/uPlot.min.css sim/report/page/uplot/
 	rm -rf tools/page/node_modules
+
+# The two run beside each other: most of it is waiting.
+CONFORMANCE := out/conformance
+sim-conformance: controlplane ## the fake kubelet against a real one, call by call, as root
+	$(GO) build -o $(CONFORMANCE)/real ./e2e/conformance
+	$(GO) test -c -tags=conformance -o $(CONFORMANCE)/fake ./sim/conformance
+	$(CONFORMANCE)/real -check
+	@$(CONFORMANCE)/real -out $(CONFORMANCE)/real.json & real=$$!; \
+	$(CONFORMANCE)/fake -test.timeout=10m -conformance.fake=$(CONFORMANCE)/fake.json; fake=$$?; \
+	wait $$real && exit $$fake
+	@$(CONFORMANCE)/fake -test.v -conformance.replay -conformance.fake=$(CONFORMANCE)/fake.json -conformance.real=$(CONFORMANCE)/real.json
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)

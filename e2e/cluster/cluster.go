@@ -42,6 +42,8 @@ type Config struct {
 	// LVMDisks are the sizes in bytes of each node's empty disks for LVM:
 	// /dev/ubdc, /dev/ubdd, ….
 	LVMDisks []int64
+	// Kubelet has fields of the KubeletConfiguration beyond what every node needs.
+	Kubelet map[string]any
 }
 
 // scratchDisk is the size of a node's own disk, in bytes; it is sparse.

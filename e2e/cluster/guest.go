@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -217,6 +219,7 @@ func (s *nodeSpec) kubelet(ctx context.Context) error {
 		"enforceNodeAllocatable":        []string{},
 		"makeIPTablesUtilChains":        false, // no Services here
 	}
+	maps.Copy(config, s.Kubelet)
 	if err := writeJSON("/run/kubelet.json", config); err != nil {
 		return err
 	}
@@ -238,6 +241,11 @@ func (s *nodeSpec) kubelet(ctx context.Context) error {
 		"--hostname-override="+s.Name, "--node-ip="+s.IP, "--root-dir=/var/lib/kubelet", "--housekeeping-interval=60s", "-v=2")
 }
 
+// pidFile has the process id of a program of the node. While there is a holdFile, the
+// program is not started again when it ends.
+func pidFile(program string) string  { return "/run/" + program + ".pid" }
+func holdFile(program string) string { return "/run/" + program + ".hold" }
+
 // keepRunning starts a program and starts it again when it ends, as systemd does.
 func (s *nodeSpec) keepRunning(name string, args ...string) error {
 	log, err := os.OpenFile(filepath.Join(s.Logs, name+".log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
@@ -248,7 +256,10 @@ func (s *nodeSpec) keepRunning(name string, args ...string) error {
 		cmd := exec.Command(name, args...)
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.Env = append(os.Environ(), "GOGC=400") // memory is there, time is short
-		return cmd, cmd.Start()
+		if err := cmd.Start(); err != nil {
+			return cmd, err
+		}
+		return cmd, os.WriteFile(pidFile(name), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
 	}
 	cmd, err := start()
 	if err != nil {
@@ -261,6 +272,10 @@ func (s *nodeSpec) keepRunning(name string, args ...string) error {
 			}
 			fmt.Printf("%s ended: %v; it starts again\n", name, err)
 			time.Sleep(time.Second)
+			for held := true; held; time.Sleep(50 * time.Millisecond) {
+				_, err := os.Stat(holdFile(name))
+				held = err == nil
+			}
 			cmd, err = start()
 		}
 	}()

@@ -53,6 +53,7 @@ type nodeSpec struct {
 	Images   []string
 	Sandbox  string
 	LVMDisks []string
+	Kubelet  map[string]any
 }
 
 // newNode makes a node's disks and folders.
@@ -84,7 +85,7 @@ func (c *Cluster) newNode(ctx context.Context, number int) (*Node, error) {
 	spec := nodeSpec{
 		Name: n.Name, IP: nodeIP(number), PodCIDR: podCIDR(number), Programs: c.cfg.Programs, Logs: logs,
 		PKI: filepath.Join(c.cfg.Dir, "pki"), Images: c.cfg.Images, Sandbox: c.cfg.Sandbox,
-		LVMDisks: microvm.DiskNames(len(disks))[1:],
+		LVMDisks: microvm.DiskNames(len(disks))[1:], Kubelet: c.cfg.Kubelet,
 	}
 	b, err := json.Marshal(spec)
 	if err != nil {
@@ -147,6 +148,24 @@ func (n *Node) start() error {
 // Boot starts a node whose power is off, on its disks as they are. WaitReady tells
 // when it is back.
 func (n *Node) Boot() error { return n.start() }
+
+// StopKubelet kills kubelet, which then stays away until StartKubelet, or a boot.
+func (n *Node) StopKubelet(ctx context.Context) error {
+	_, err := n.Run(ctx, "sh", "-c", "touch "+holdFile("kubelet")+" && kill -9 $(cat "+pidFile("kubelet")+")")
+	return err
+}
+
+// StartKubelet undoes StopKubelet. It does not wait until kubelet works.
+func (n *Node) StartKubelet(ctx context.Context) error {
+	_, err := n.Run(ctx, "rm", holdFile("kubelet"))
+	return err
+}
+
+// IP is the node's address, which the host side reaches.
+func (n *Node) IP() string { return nodeIP(n.number) }
+
+// Logs is a folder of the host side that the node can write to, at the same path.
+func (n *Node) Logs() string { return n.config.Share }
 
 // Kill cuts the node's power and returns when nothing of it is left but its disks.
 func (n *Node) Kill() {

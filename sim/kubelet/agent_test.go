@@ -44,11 +44,23 @@ type agent struct {
 	calls  []string
 	fail   map[string][]error // by method, for the next calls
 	made   map[string]bool    // targets
+	slow   map[string]time.Duration
 	status *registerapi.RegistrationStatus
+}
+
+// hold makes the calls of a method take so long.
+func (a *agent) hold(method string, d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slow = map[string]time.Duration{method: d}
 }
 
 // say keeps a call and gives the error that it is to be answered with.
 func (a *agent) say(method, what string) error {
+	a.mu.Lock()
+	d := a.slow[method]
+	a.mu.Unlock()
+	time.Sleep(d)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls = append(a.calls, strings.TrimSpace(method+" "+what))
@@ -262,6 +274,15 @@ func (b *bench) settled() []string {
 		return len(b.kubelet.volumes.all) == 0
 	}, 10*time.Second, time.Millisecond, "%v", b.agent.asked())
 	return slices.DeleteFunc(b.agent.asked(), func(c string) bool { return strings.HasSuffix(c, ": gone") })
+}
+
+// swept waits until no folder of a pod is left.
+func (b *bench) swept() {
+	b.Helper()
+	require.Eventually(b, func() bool {
+		left, err := b.host.ReadDir(Dir + "/pods")
+		return err == nil && len(left) == 0
+	}, 10*time.Second, time.Millisecond)
 }
 
 // bind makes a pod that is bound to the node.

@@ -63,7 +63,7 @@ func (k *Kubelet) nodeStage(ctx context.Context, e *entry) error {
 	return answered(k.call(ctx, "NodeStageVolume", "", e.handle, func(ctx context.Context, agent csi.NodeClient) error {
 		_, err := agent.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 			VolumeId: e.handle, StagingTargetPath: e.stagingPath(), VolumeCapability: e.capability(nil, has),
-			VolumeContext: e.pv.Spec.CSI.VolumeAttributes,
+			VolumeContext: e.pv.Load().Spec.CSI.VolumeAttributes,
 		})
 		return err
 	}))
@@ -85,8 +85,8 @@ func (k *Kubelet) nodePublish(ctx context.Context, e *entry, w *want) error {
 	if inline != nil {
 		maps.Copy(request.VolumeContext, inline.VolumeAttributes)
 	} else {
-		maps.Copy(request.VolumeContext, e.pv.Spec.CSI.VolumeAttributes)
-		request.Readonly = w.volume.readOnly || e.pv.Spec.CSI.ReadOnly
+		maps.Copy(request.VolumeContext, e.pv.Load().Spec.CSI.VolumeAttributes)
+		request.Readonly = w.volume.readOnly || e.pv.Load().Spec.CSI.ReadOnly
 		if has[csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME] {
 			request.StagingTargetPath = e.stagingPath()
 		}
@@ -155,10 +155,10 @@ func (e *entry) capability(inline *corev1.CSIVolumeSource, has map[csi.NodeServi
 	case e.block:
 		c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 	default:
-		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: e.pv.Spec.CSI.FSType, MountFlags: e.pv.Spec.MountOptions}}
+		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: e.pv.Load().Spec.CSI.FSType, MountFlags: e.pv.Load().Spec.MountOptions}}
 	}
-	if inline == nil && len(e.pv.Spec.AccessModes) > 0 {
-		mode = e.pv.Spec.AccessModes[0]
+	if inline == nil && len(e.pv.Load().Spec.AccessModes) > 0 {
+		mode = e.pv.Load().Spec.AccessModes[0]
 	}
 	c.AccessMode = &csi.VolumeCapability_AccessMode{Mode: accessMode(mode, has[csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER])}
 	return c

@@ -37,21 +37,18 @@
 //   - takes every volume that it finds on the disk for one that may be mounted: it is
 //     staged and published again for pods that want it, and unpublished and unstaged where
 //     none does. A final error does not make it forget such a volume;
+//   - begins with the volumes of all these pods, also of those that do not fit any more,
+//     are deleted, or have lost their containers, and takes them away after 2 s;
 //   - finds no driver until the agent's socket is there, and tries until then;
 //   - lets containers that run go on. After a reboot none runs: they are started again,
 //     or, where restartPolicy is Never, have failed with status 255.
 //
 // # What differs from kubelet
 //
-//   - kubelet looks for what is to do every 100 ms, and every 300 ms whether a pod's
-//     volumes are there. Here it is done at once: a pod is Running up to half a second
-//     earlier.
-//   - kubelet looks whether a volume is to grow when it syncs the pod, every minute or so.
-//     Here it is seen at once.
-//   - kubelet asks NodeGetCapabilities up to three times before a call, here it is once.
-//   - Containers start and end at once, and so does a pod that is deleted. Volumes other
-//     than podlv's are there at once.
-//   - One connection to the agent is kept; kubelet makes one for each call.
-//   - Statuses that a container runtime would cause (ContainerCreating) are not written.
-//   - What a container holds open keeps kubelet from unmounting nothing: none runs.
+// make sim-conformance holds it to a real one; docs/simulate.md tells how, and has the
+// differences with their reasons. In short, they are differences of time: what kubelet
+// looks for every 100 ms, or when it syncs a pod, is done at once; NodeGetCapabilities is
+// asked once before a call and not up to three times; containers and pods end at once,
+// and hold nothing open. Volumes other than podlv's are there at once, and statuses that a
+// container runtime would cause (ContainerCreating) are written only after a reboot.
 package kubelet

@@ -21,14 +21,14 @@ const expandPoll = time.Second
 // toExpand says whether a volume is to grow under a pod that has it: its PV is larger than
 // its claim was said to be, which is how external-resizer asks for it. s.mu is held.
 func (e *entry) toExpand(w *want) bool {
-	return !e.inline && !e.expandNot && !w.volume.readOnly && e.pv != nil && !e.size.IsZero() && e.pv.Spec.Capacity.Storage().Cmp(e.size) > 0
+	return !e.inline && !e.expandNot && !w.volume.readOnly && e.pv.Load() != nil && !e.size.IsZero() && e.pv.Load().Spec.Capacity.Storage().Cmp(e.size) > 0
 }
 
 // expandInUse grows a volume that a pod has (operation_generator.go,
 // GenerateExpandInUseVolumeFunc).
 func (s *volumes) expandInUse(ctx context.Context, e *entry, w *want) error {
 	s.mu.Lock()
-	size := e.pv.Spec.Capacity.Storage().DeepCopy()
+	size := e.pv.Load().Spec.Capacity.Storage().DeepCopy()
 	s.mu.Unlock()
 	done, size, err := s.expand(ctx, e, w, size)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *volumes) expandDuringMount(ctx context.Context, e *entry, w *want) erro
 		return nil
 	}
 	s.mu.Lock()
-	size, known := e.pv.Spec.Capacity.Storage().DeepCopy(), e.size.DeepCopy()
+	size, known := e.pv.Load().Spec.Capacity.Storage().DeepCopy(), e.size.DeepCopy()
 	s.mu.Unlock()
 	if size.Cmp(known) <= 0 { // the lister knew already; kubelet asks the API server each time
 		return nil
@@ -66,7 +66,7 @@ func (s *volumes) expandDuringMount(ctx context.Context, e *entry, w *want) erro
 }
 
 func (s *volumes) claimOf(ctx context.Context, e *entry) (*corev1.PersistentVolumeClaim, error) {
-	ref := e.pv.Spec.ClaimRef
+	ref := e.pv.Load().Spec.ClaimRef
 	claim, err := s.k.Client.CoreV1().PersistentVolumeClaims(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("mountVolume.NodeExpandVolume get PVC failed : %w", err)

@@ -132,16 +132,16 @@ func (k *Kubelet) Run(ctx context.Context) error {
 			f(ctx)
 		}()
 	}
-	defer k.running.Wait()
 	defer k.volumes.running.Wait()
+	defer k.running.Wait() // before: these begin with volumes
 	defer stop()
 	if !cache.WaitForCacheSync(ctx.Done(), k.Pods.HasSynced) {
 		return nil // it was told to end
 	}
 	k.takeUp(ctx)
 	handle, err := k.Pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { k.see(ctx, o) },
-		UpdateFunc: func(_, o any) { k.see(ctx, o) },
+		AddFunc:    func(o any) { k.see(ctx, o, false) },
+		UpdateFunc: func(_, o any) { k.see(ctx, o, false) },
 		DeleteFunc: k.forget,
 	})
 	if err != nil {
@@ -176,7 +176,7 @@ func (k *Kubelet) takeUp(ctx context.Context) {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	for _, p := range pods {
-		k.see(ctx, p)
+		k.see(ctx, p, true)
 	}
 	k.volumes.settle()
 	names, _ := k.Host.ReadDir(Dir + "/pods") // Run has made it
@@ -185,8 +185,8 @@ func (k *Kubelet) takeUp(ctx context.Context) {
 	}
 }
 
-// see takes up a pod that is new or has changed.
-func (k *Kubelet) see(ctx context.Context, object any) {
+// see takes up a pod that is new or has changed; starting: it was there before kubelet.
+func (k *Kubelet) see(ctx context.Context, object any, starting bool) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok || ctx.Err() != nil {
 		return
@@ -199,7 +199,7 @@ func (k *Kubelet) see(ctx context.Context, object any) {
 	}
 	w := newWorker(k, pod)
 	k.workers[pod.UID] = w
-	w.take(pod)
+	w.take(pod, starting)
 	k.running.Add(1)
 	go func() {
 		defer k.running.Done()

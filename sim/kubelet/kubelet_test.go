@@ -78,9 +78,7 @@ func TestAnInlineVolumeIsPublishedAndUnpublished(t *testing.T) {
 		_, err := b.api.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
 	}, 10*time.Second, time.Millisecond, "kubelet ends the deletion")
-	left, err := b.host.ReadDir(Dir + "/pods")
-	require.NoError(t, err)
-	require.Empty(t, left)
+	b.swept()
 }
 
 // A claim's volume is staged once a node and unstaged with its last pod.
@@ -272,6 +270,21 @@ func TestAPodThatIsGoneByForceIsUnpublished(t *testing.T) {
 		defer b.kubelet.mu.Unlock()
 		return len(b.kubelet.workers) == 0
 	}, 10*time.Second, time.Millisecond)
+}
+
+// A pod whose volume is just being published does not wait for that when it is deleted, and
+// may be gone before the volume is there; it is unpublished all the same.
+func TestAPodThatIsDeletedWhileItsVolumeIsPublished(t *testing.T) {
+	b := newBench(t, nil)
+	b.agent.hold("NodePublishVolume", 300*time.Millisecond)
+	b.bind("p", inline("data", nil))
+	b.until("p", Bound)
+	require.Eventually(t, func() bool { return b.host.Exists(podDir("p-uid")) }, 10*time.Second, time.Millisecond)
+	b.remove("p")
+	b.until("p", Gone)
+	require.NotContains(t, methods(b.agent.asked()), "NodePublishVolume", "it is not answered")
+	require.Eventually(t, func() bool { return slices.Contains(methods(b.agent.asked()), "NodeUnpublishVolume") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !b.host.Exists(podDir("p-uid")) }, 10*time.Second, time.Millisecond)
 }
 
 func TestAVolumeThatHasGrownIsExpanded(t *testing.T) {

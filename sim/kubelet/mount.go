@@ -75,7 +75,7 @@ func (k *Kubelet) reachable(e *entry) error {
 	if err != nil {
 		return err
 	}
-	return storagehelpers.CheckNodeAffinity(e.pv, node.Labels)
+	return storagehelpers.CheckNodeAffinity(e.pv.Load(), node.Labels)
 }
 
 // stage stages a persistent volume on the node (csi_attacher.go, MountDevice;

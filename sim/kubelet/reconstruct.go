@@ -45,21 +45,26 @@ func (s *volumes) reconstruct() {
 func (s *volumes) find(pod types.UID, name string, d data, inline, block bool) {
 	e := s.entry(pod, name, d.Handle, inline, block)
 	e.found = true
-	e.mounts[pod] = &mount{state: uncertain, found: true}
+	m := s.add(e, pod)
+	m.state, m.found = uncertain, true
 	if !inline {
 		e.staged = uncertain
 	}
 }
 
-// sweep removes the folder of a pod that is not known any more and has no volumes.
+// sweep removes the folder of a pod that is not known any more and has no volumes, not
+// even one that is only just being published.
 func (k *Kubelet) sweep(pod types.UID) {
 	k.mu.Lock()
 	known := k.workers[pod] != nil
 	k.mu.Unlock()
-	k.volumes.mu.Lock()
-	has := k.volumes.has(pod)
-	k.volumes.mu.Unlock()
-	if !known && !has {
-		k.removeFolders(podDir(pod))
+	if known {
+		return
 	}
+	for _, f := range []string{volumesFolder, devicesFolder} {
+		if names, _ := k.Host.ReadDir(path.Join(podDir(pod), f, escapedName)); len(names) > 0 { // or it is not there
+			return
+		}
+	}
+	k.removeFolders(podDir(pod))
 }

@@ -169,7 +169,8 @@ func (k *Kubelet) registerPlugins(ctx context.Context) {
 				}
 				break
 			}
-			known, conn = is, made
+			conn = made
+			_, known = k.socket() // it may have come only while it was waited for
 			k.mu.Lock()
 			k.driver = csi.NewNodeClient(conn)
 			k.mu.Unlock()

@@ -80,9 +80,7 @@ func TestARestartedKubeletPublishesAgain(t *testing.T) {
 	}
 	b.settled()
 	require.Empty(t, b.host.Mounts())
-	left, err := b.host.ReadDir(Dir + "/pods")
-	require.NoError(t, err)
-	require.Empty(t, left)
+	b.swept()
 	for _, dir := range []string{blockDir + "/staging", blockDir + "/publish", pluginDir + "/podlv.dev"} {
 		left, err := b.host.ReadDir(dir)
 		require.NoError(t, err)
@@ -135,23 +133,30 @@ func TestVolumesOfPodsThatWentAwayMeanwhileAreCleared(t *testing.T) {
 			}
 			require.Equal(t, want, methods(b.settled()))
 			require.Empty(t, b.host.Mounts())
-			require.Eventually(t, func() bool {
-				left, err := b.host.ReadDir(Dir + "/pods")
-				return err == nil && len(left) == 0
-			}, 10*time.Second, time.Millisecond)
+			b.swept()
 		})
 	}
 }
 
-// A pod that is being deleted when the kubelet starts ends, and its volumes go.
+// A pod that is being deleted when the kubelet starts ends, and its volumes go. As kubelet
+// begins with the volumes of all pods before it looks what has become of them, they are
+// published once more before.
 func TestAPodThatIsDeletedMeanwhileEnds(t *testing.T) {
 	b := newBench(t, nil)
 	b.bind("p", inline("data", nil))
 	b.until("p", Running)
-	b.restart(func() { b.remove("p") })
+	b.restart(func() {
+		b.remove("p")
+		require.Eventually(t, func() bool {
+			for _, o := range b.config.Pods.GetStore().List() {
+				return o.(*corev1.Pod).DeletionTimestamp != nil
+			}
+			return false
+		}, 10*time.Second, time.Millisecond)
+	})
 	b.until("p", Gone)
 	require.Equal(t, corev1.PodSucceeded, b.phaseAtEnd("p"))
-	require.Contains(t, methods(b.settled()), "NodeUnpublishVolume")
+	require.Equal(t, []string{"p: ended", "NodePublishVolume", "NodeUnpublishVolume"}, methods(b.settled()))
 }
 
 // After a restart even a final error does not make kubelet forget a volume: it may be

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ type entry struct {
 	handle string
 	inline bool
 	block  bool
-	pv     *corev1.PersistentVolume // nil while only the disk tells of it
+	pv     atomic.Pointer[corev1.PersistentVolume] // nil while only the disk tells of it
 
 	wanted map[types.UID]*want
 	mounts map[types.UID]*mount
@@ -72,13 +73,14 @@ type volumes struct {
 	mu      sync.Mutex
 	all     map[string]*entry
 	settled bool                        // all pods are known: what none of them wants may go
+	mounts  map[types.UID]int           // how many volumes a pod has, or may have
 	leaving map[types.UID]chan struct{} // closed when the pod has no volume any more
 
 	running sync.WaitGroup
 }
 
 func newVolumes(ctx context.Context, k *Kubelet) *volumes {
-	return &volumes{k: k, ctx: ctx, all: map[string]*entry{}, leaving: map[types.UID]chan struct{}{}}
+	return &volumes{k: k, ctx: ctx, all: map[string]*entry{}, mounts: map[types.UID]int{}, leaving: map[types.UID]chan struct{}{}}
 }
 
 // key is a volume's name on the node, as GetUniqueVolumeNameFromSpec makes it.
@@ -114,7 +116,7 @@ func (s *volumes) want(pod *corev1.Pod, v *volume) <-chan struct{} {
 		e = s.entry(pod.UID, v.name, inlineHandle(pod.UID, v.name), true, false)
 	} else {
 		e = s.entry(pod.UID, v.pv.Name, v.pv.Spec.CSI.VolumeHandle, false, v.block)
-		e.pv = v.pv
+		e.pv.Store(v.pv)
 		if claim, err := s.k.Claims.PersistentVolumeClaims(pod.Namespace).Get(v.claim); err == nil && e.size.IsZero() {
 			e.size = *claim.Status.Capacity.Storage()
 		}
@@ -182,7 +184,7 @@ func (s *volumes) resized(pv *corev1.PersistentVolume) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.all[key("", "", pv.Spec.CSI.VolumeHandle, false)]; e != nil {
-		e.pv = pv
+		e.pv.Store(pv)
 		s.reconcile(e)
 	}
 }
@@ -199,7 +201,7 @@ func (s *volumes) entries() []*entry {
 // told closes what waits for pods to have no volumes. s.mu is held.
 func (s *volumes) told() {
 	for pod, done := range s.leaving {
-		if s.has(pod) {
+		if s.mounts[pod] > 0 {
 			continue
 		}
 		select {
@@ -210,14 +212,25 @@ func (s *volumes) told() {
 	}
 }
 
-// has says whether a volume of the pod is there, or may be. s.mu is held.
-func (s *volumes) has(pod types.UID) bool {
-	for _, e := range s.all {
-		if e.mounts[pod] != nil {
-			return true
-		}
+// add keeps that a volume may be in a pod; remove, that it is not. s.mu is held.
+func (s *volumes) add(e *entry, pod types.UID) *mount {
+	m := e.mounts[pod]
+	if m == nil {
+		m = &mount{}
+		e.mounts[pod] = m
+		s.mounts[pod]++
 	}
-	return false
+	return m
+}
+
+func (s *volumes) remove(e *entry, pod types.UID) {
+	if e.mounts[pod] == nil {
+		return
+	}
+	delete(e.mounts, pod)
+	if s.mounts[pod]--; s.mounts[pod] == 0 {
+		delete(s.mounts, pod)
+	}
 }
 
 // reconcile starts what is to be done with a volume: first it is taken from pods, then
@@ -269,14 +282,10 @@ func (s *volumes) mounted(e *entry, pod types.UID, is state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if is == absent {
-		delete(e.mounts, pod)
+		s.remove(e, pod)
 		return
 	}
-	m := e.mounts[pod]
-	if m == nil {
-		m = &mount{}
-		e.mounts[pod] = m
-	}
+	m := s.add(e, pod)
 	m.state = is
 	if is != present {
 		return

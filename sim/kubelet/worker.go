@@ -21,6 +21,9 @@ const (
 	// unmountPoll is how often it is looked whether anything is mounted in the folder of
 	// a pod that has ended (SyncTerminatedPod).
 	unmountPoll = 100 * time.Millisecond
+	// housekeeping is how long after its start kubelet looks which pods and containers
+	// there are that it does not know of.
+	housekeeping = 2 * time.Second
 )
 
 // worker lives one pod's life, in one goroutine.
@@ -28,6 +31,7 @@ type worker struct {
 	k       *Kubelet
 	uid     types.UID
 	refusal [2]string // reason and message, if it was not admitted
+	lingers bool      // it has its volumes until kubelet has looked what there is
 
 	// The goroutine's own, once that runs.
 	fate       fate
@@ -86,20 +90,24 @@ func hasEnded(pod *corev1.Pod) bool {
 func hasRun(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
 
 // take takes up a pod that the kubelet did not know: it is admitted or not, and if it is,
-// its volumes are begun with.
-func (w *worker) take(pod *corev1.Pod) {
+// its volumes are begun with. While kubelet is starting, it begins with the volumes of all
+// pods: it does not know yet which of them are to end, or have no containers
+// (desired_state_of_world_populator.go, findAndAddNewPods).
+func (w *worker) take(pod *corev1.Pod, starting bool) {
 	if hasEnded(pod) {
 		return
 	}
-	if reason, message, ok := w.k.admit(pod); !ok {
+	reason, message, ok := w.k.admit(pod)
+	if ok {
+		w.learn(pod)
+	} else {
 		w.refusal = [2]string{reason, message}
-		return
 	}
-	w.learn(pod)
-	if w.fate != lost && pod.DeletionTimestamp == nil {
+	if starting || ok && w.fate != never {
 		w.waiting = volumesOf(pod)
 		w.populate(pod)
 	}
+	w.lingers = starting && (!ok || w.fate == lost || pod.DeletionTimestamp != nil)
 }
 
 // run is the pod's life. When ctx ends, it leaves everything as it is.
@@ -124,6 +132,9 @@ func (w *worker) run(ctx context.Context) {
 		return
 	}
 	w.k.endContainers(w.uid)
+	if w.lingers {
+		w.k.sleep(ctx, w.gone, housekeeping)
+	}
 	if !w.unmounted(ctx) {
 		return
 	}

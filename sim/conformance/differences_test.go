@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+// known are the differences that may be, by where they are, with their reasons.
+// docs/simulate.md has them, too.
+var known = map[string]string{}
