@@ -215,7 +215,7 @@ data:
 	const thick = 2*4088 + 8 + 2*1024 + 8 + 60<<10 + 10<<10
 	sum := int64(vg.Disks[0]+vg.Disks[1])>>20 - 2*4
 	require.InDelta(t, thick+50<<10, sum, 2*256, "%s", r.YAML)
-	require.Equal(t, "local.fast", *s.Workloads[0].Objects[0].(*corev1.PersistentVolumeClaim).Spec.StorageClassName)
+	require.Equal(t, "local.fast", *s.Workloads[0].Objects[1].(*corev1.PersistentVolumeClaim).Spec.StorageClassName)
 	require.NotContains(t, strings.Join(r.Notes, " "), "derived")
 }
 
