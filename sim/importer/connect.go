@@ -43,11 +43,14 @@ func Connect(file, context string) (kubernetes.Interface, error) {
 	case context == "" && raw.Contexts[raw.CurrentContext] == nil:
 		return nil, fmt.Errorf("--kubeconfig %s: it has no current context; name one with --context: %s", file, have)
 	}
+	if err := clientcmd.ResolveLocalPaths(raw); err != nil { // of certificates, from the file's folder
+		return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
+	}
 	config, err := clientcmd.NewNonInteractiveClientConfig(*raw, context, &clientcmd.ConfigOverrides{}, &clientcmd.ClientConfigLoadingRules{ExplicitPath: file}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
 	}
-	config.UserAgent, config.QPS, config.WarningHandler = "podlv-sim import", 20, rest.NoWarnings{}
+	config.UserAgent, config.QPS, config.Burst, config.WarningHandler = "podlv-sim import", 20, 40, rest.NoWarnings{}
 	first := rest.CopyConfig(config)
 	first.Timeout = reachTime
 	probe, err := kubernetes.NewForConfig(first)
