@@ -30,10 +30,10 @@ func (o *outcome) whole() bool {
 	return true
 }
 
-// running is how many pods run.
-func (o *outcome) running() (n int) {
+// short is how many pods do not run.
+func (o *outcome) short() (n int) {
 	for _, c := range o.counts {
-		n += c.Running
+		n += max(c.Pods-c.Running, 0)
 	}
 	return n
 }

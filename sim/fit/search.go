@@ -5,6 +5,7 @@ package fit
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/podlv/podlv/sim/scenario"
 )
@@ -102,7 +103,7 @@ func (a *asking) nodes(ctx context.Context, p *plan) error {
 		high = max(high, 1)
 	}
 	var good *outcome
-	before := -1 // pods that ran with fewer nodes
+	before := math.MaxInt // pods that did not run with fewer nodes
 	for step := 1; ; step *= 2 {
 		o, err := try(high)
 		if err != nil {
@@ -112,12 +113,12 @@ func (a *asking) nodes(ctx context.Context, p *plan) error {
 			good = o
 			break
 		}
-		running := o.running()
-		if low = high; high >= mostNodes || running <= before { // more of them change nothing
+		short := o.short()
+		if low = high; high >= mostNodes || short >= before { // more of them change nothing
 			a.take(p, o)
 			return nil
 		}
-		before = running
+		before = short
 		high = min(high+step, mostNodes)
 	}
 	for high-low > 1 {
