@@ -125,6 +125,8 @@ func TestControlPlaneImport(t *testing.T) {
 	t.Logf("%s", imported.YAML)
 	require.Equal(t, 14, imported.Pods)
 	require.Equal(t, 6, imported.Volumes)
+	require.Contains(t, string(imported.YAML), "{name: ssd, default: true, pool: ssd}")
+	require.Len(t, imported.Notes, 1, "but that its configuration was not found")
 	second := kept(t, "second.yaml", string(imported.YAML), func(ctx context.Context, kubeconfig string) {
 		after = took(ctx, t, connect(kubeconfig))
 		again, err := importer.Import(ctx, connect(kubeconfig), importer.Options{Labels: []string{"kind"}, Now: time.Now()})

@@ -90,7 +90,7 @@ func (i *importer) workloads() {
 	i.noteIf(waiting, "%d pods that have no node yet are left out")
 	i.noteIf(lost, "%d pods are left out: their node is not there")
 	i.noteIf(priorities, "%d pods have a priority, which is left out: no pod preempts another")
-	i.noteIf(i.strangeVolumes, "%d volumes of pods are left out: they are in no pool (ConfigMaps, Secrets, host paths, other drivers)")
+	i.noteIf(i.strangeVolumes, "%d volumes of pods are left out: they are in no pool (such as ConfigMaps, emptyDirs, volumes of other drivers)")
 }
 
 // noteIf is a note of a number that is not 0.
@@ -162,7 +162,9 @@ func (i *importer) pod(p *corev1.Pod, claims map[string]*corev1.PersistentVolume
 		}
 		source, block, ok := i.volume(p, v, claims, w)
 		if !ok {
-			i.strangeVolumes++
+			if v.Projected == nil { // every pod has a token
+				i.strangeVolumes++
+			}
 			continue
 		}
 		attach(pod, name, source, block)

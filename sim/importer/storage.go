@@ -289,9 +289,16 @@ func (i *importer) derived() {
 				continue
 			}
 			live := v.CSI.VolumeAttributes["class"]
-			if i.inlineClass[live] == "" {
-				i.inlineClass[live] = class(live, cmp.Or(live, "default"), i.askedBy(p, pools), "", live == "")
+			if i.inlineClass[live] != "" {
+				continue
 			}
+			pool := i.askedBy(p, pools)
+			if c := i.onlyClass(pool); live == "" && c != nil {
+				c["default"] = true
+				i.inlineClass[live] = fmt.Sprint(c["name"])
+				continue
+			}
+			i.inlineClass[live] = class(live, cmp.Or(live, "default"), pool, "", live == "")
 		}
 	}
 	for _, pool := range pools {
@@ -341,6 +348,20 @@ func (i *importer) askedBy(p *corev1.Pod, pools []string) string {
 		}
 	}
 	return pools[0]
+}
+
+// onlyClass is the device class of a pool that has one, else nil.
+func (i *importer) onlyClass(pool string) (only map[string]any) {
+	for _, c := range i.file.Classes {
+		if c["pool"] != pool {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = c
+	}
+	return only
 }
 
 // reservedFor is how many bytes of a pool are inline volumes' alone, 0 when they share
