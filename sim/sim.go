@@ -174,6 +174,7 @@ func (r *run) simulate(ctx context.Context) error {
 	case err == nil:
 		if r.Keep != nil {
 			r.judgeExpectations()
+			r.report.Trace = r.trace.Trace() // what waits may find a place while the others are removed
 			r.Keep(ctx, r.report, r.Kubeconfig)
 		}
 		begin = time.Now()

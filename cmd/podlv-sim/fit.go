@@ -143,7 +143,7 @@ func (f *fitFlags) simulate(ctx context.Context, p *progress, s *scenario.Scenar
 	if err := os.Mkdir(state, 0o700); err != nil {
 		return nil, err
 	}
-	r, err = sim.Run(ctx, sim.Config{Scenario: s, ControlPlane: program, Dir: state, Log: log, Progress: p.say, Counts: p.count})
+	r, err = fit.Simulate(ctx, sim.Config{Scenario: s, Target: sim.Embedded(program, state), Log: log, Progress: p.say, Counts: p.count})
 	if err != nil {
 		return nil, fmt.Errorf("%w (logs are in %s)", err, dir)
 	}

@@ -37,7 +37,7 @@ func asked(t *testing.T, s *scenario.Scenario, q fit.Question) *fit.Answer {
 		dir, err := os.MkdirTemp("", "podlv-sim-") // t.TempDir is too long for sockets
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-		return sim.Run(ctx, sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: t.Logf})
+		return fit.Simulate(ctx, sim.Config{Scenario: s, ControlPlane: program, Dir: dir, Progress: t.Logf})
 	}
 	a, err := fit.Ask(t.Context(), q)
 	require.NoError(t, err)
@@ -59,6 +59,16 @@ func TestControlPlaneFit(t *testing.T) {
 	a = asked(t, s, fit.Question{Drain: []string{"a"}})
 	require.Equal(t, &fit.Count{Pods: 1, Running: 1}, a.Moved)
 	require.Equal(t, []string{"db-0"}, a.Stays)
+
+	// Pods of 60Gi: one on b, and each of the others waits for a reason.
+	fresh, err = fit.ParseWorkload("inline=60Gi,pods=4", s)
+	require.NoError(t, err)
+	a = asked(t, s, fit.Question{New: fresh})
+	require.False(t, a.Fits)
+	require.Equal(t, &fit.Count{Pods: 4, Running: 1}, a.New)
+	require.Len(t, a.Waiting, 1)
+	require.Len(t, a.Waiting[0].Pods, 3)
+	require.Contains(t, a.Waiting[0].Reason, "2 Insufficient podlv.dev/ssd")
 
 	// 4 × 40Gi fit into 130Gi and 30Gi more by sums, and by no means into 30Gi, 100Gi and
 	// 40Gi.

@@ -34,7 +34,7 @@ type Question struct {
 	// everything fit: beside the cluster's, or, with Replace, in place of them.
 	Shape   *Shape
 	Replace bool
-	// Run runs a scenario, as sim.Run.
+	// Run runs a scenario, as Simulate.
 	Run func(context.Context, *scenario.Scenario) (*report.Report, error)
 	// Progress is told what is tried.
 	Progress func(format string, args ...any)

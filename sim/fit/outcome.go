@@ -4,15 +4,32 @@ package fit
 
 import (
 	"cmp"
+	"context"
 	"regexp"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/podlv/podlv/sim"
 	"github.com/podlv/podlv/sim/report"
 	"github.com/podlv/podlv/sim/trace"
 )
+
+// Simulate runs a scenario and returns the report of the moment when all had come to
+// rest: afterwards, pods that wait find a place while others are removed.
+func Simulate(ctx context.Context, c sim.Config) (*report.Report, error) {
+	var rest *report.Report
+	c.Keep = func(_ context.Context, so *report.Report, _ string) {
+		then := *so
+		rest = &then
+	}
+	r, err := sim.Run(ctx, c)
+	if err == nil && rest != nil && !r.Interrupted {
+		r = rest
+	}
+	return r, err
+}
 
 // outcome is what came of one simulation.
 type outcome struct {
