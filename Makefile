@@ -96,7 +96,7 @@ controlplane: ## build the simulator's control plane into ~/.cache/podlv/bin, on
 test-control-plane: controlplane ## a real scheduler and controllers: by themselves, and with agents of fake nodes
 	cd sim/controlplane && $(GO) test -race -count=1 -shuffle=on ./supervise
 	$(GO) test -race -count=1 -shuffle=on -v -timeout=10m -tags=controlplane ./sim/kube
-	$(GO) test -race -count=1 -v -timeout=10m -tags=controlplane -run '^TestControlPlane' ./driver ./driver/admission ./driver/controller ./sim
+	$(GO) test -race -count=1 -v -timeout=10m -tags=controlplane -run '^TestControlPlane' ./driver ./driver/admission ./driver/controller ./sim ./sim/importer ./sim/fit
 
 sim-build: controlplane
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/podlv-sim

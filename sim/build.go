@@ -175,6 +175,9 @@ func objectsOf(s *scenario.Scenario, i int) (objects []runtime.Object, pods int)
 		pods += scenario.PodsOf(o, nodes)
 		if pod, ok := o.(*corev1.Pod); ok {
 			mark(w, &pod.ObjectMeta)
+			if node := w.Placed[pod.Name]; node != "" {
+				place(pod, node)
+			}
 		} else if template := scenario.Template(o); template != nil {
 			mark(w, &template.ObjectMeta)
 		}
@@ -184,4 +187,21 @@ func objectsOf(s *scenario.Scenario, i int) (objects []runtime.Object, pods int)
 		objects = append(objects, o)
 	}
 	return objects, pods
+}
+
+// place binds a pod to the node that it is to be on, through the scheduler, which else
+// would make no claims for it: what keeps others away from it stays.
+func place(pod *corev1.Pod, node string) {
+	only := corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}}}
+	s := &pod.Spec
+	var apart *corev1.PodAntiAffinity
+	if s.Affinity != nil {
+		apart = s.Affinity.PodAntiAffinity
+	}
+	s.Affinity = &corev1.Affinity{
+		NodeAffinity:    &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{only}}},
+		PodAntiAffinity: apart,
+	}
+	s.NodeSelector, s.TopologySpreadConstraints, s.SchedulingGates = nil, nil, nil
+	s.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 }

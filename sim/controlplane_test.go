@@ -176,6 +176,19 @@ func TestControlPlaneFillsTheDisks(t *testing.T) {
 	}
 }
 
+// What comes after pods that never run is not waited for until the time is up.
+func TestControlPlaneEndsWhenNothingCanCome(t *testing.T) {
+	start := time.Now()
+	r, err := sim.Run(t.Context(), config(t, "topolvm-117",
+		scenario.Setting{Path: "workloads", Value: "[{name: large, pods: 1, volumes: [{kind: inline, size: 1Ti}]}, {name: after, pods: 2, after: large, volumes: [{kind: inline, size: 1Gi}]}]"},
+		scenario.Setting{Path: "until", Value: "{quiet: 2s, timeout: 10m}"},
+		scenario.Setting{Path: "expectations", Value: "[{that: metrics.podsWaiting == 3 && metrics.pods == 3, message: x}]"},
+	))
+	require.NoError(t, err)
+	held(t, r)
+	require.Less(t, time.Since(start), 5*time.Minute)
+}
+
 // Pods that end by themselves make room for those that come after.
 func TestControlPlaneChurn(t *testing.T) {
 	r, err := sim.Run(t.Context(), config(t, "topolvm-117",

@@ -42,15 +42,20 @@ func (r *run) load(ctx context.Context) error {
 	work, workCtx := errgroup.WithContext(deadline)
 	removing, stopRemoving := context.WithCancel(workCtx)
 	work.Go(func() error { return r.removeEnded(removing) })
-	made := make(chan struct{})
+	making, stopMaking := context.WithCancel(workCtx)
+	defer stopMaking()
+	r.making.Store(int32(len(r.Scenario.Workloads))) //nolint:gosec // far fewer
 	work.Go(func() error {
-		makingPods, ctx := errgroup.WithContext(workCtx)
+		makingPods, ctx := errgroup.WithContext(making)
 		for i := range r.Scenario.Workloads {
-			makingPods.Go(func() error { return r.make(ctx, i) })
+			makingPods.Go(func() error {
+				defer r.making.Add(-1)
+				return r.make(ctx, i)
+			})
 		}
 		err := makingPods.Wait()
-		if err == nil {
-			close(made)
+		if making.Err() != nil && workCtx.Err() == nil {
+			return nil // it is over, and what some wait for will not be
 		}
 		return err
 	})
@@ -60,8 +65,9 @@ func (r *run) load(ctx context.Context) error {
 		return r.happen(workCtx)
 	})
 	work.Go(func() error {
+		defer stopMaking()
 		defer stopRemoving()
-		return r.settle(workCtx, made, happened)
+		return r.settle(workCtx, happened)
 	})
 	err := work.Wait()
 	switch {
@@ -115,6 +121,8 @@ func (r *run) make(ctx context.Context, i int) error {
 
 // after returns when the pods of a workload are where they are to be.
 func (r *run) after(ctx context.Context, workload string) error {
+	r.making.Add(-1)
+	defer r.making.Add(1)
 	for workload != "" && !r.tracker.workloadDone(workload) {
 		select {
 		case <-time.After(settlePoll):
@@ -149,18 +157,16 @@ func (r *run) makeOne(ctx context.Context, w scenario.Workload, p simulatedPod) 
 }
 
 // settle returns when every pod has come to what is to become of it, or nothing has
-// happened for long enough, and in neither case before all pods were made and all events
-// have happened.
-func (r *run) settle(ctx context.Context, made, happened <-chan struct{}) error {
+// happened for long enough, and in neither case before all pods were made, but for those
+// that come after others, and all events have happened.
+func (r *run) settle(ctx context.Context, happened <-chan struct{}) error {
 	over := func() bool {
-		for _, c := range []<-chan struct{}{made, happened} {
-			select {
-			case <-c:
-			default:
-				return false
-			}
+		select {
+		case <-happened:
+			return r.making.Load() == 0
+		default:
+			return false
 		}
-		return true
 	}
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()

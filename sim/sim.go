@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/podlv/podlv/sim/oracle"
@@ -116,6 +117,7 @@ type run struct {
 	judge   *oracle.Oracle
 	report  *report.Report
 	trace   *trace.Recorder
+	making  atomic.Int32 // workloads whose pods are being made, not those that wait for others
 
 	mu      sync.Mutex
 	created []apiObject // beside pods and claims
@@ -172,6 +174,7 @@ func (r *run) simulate(ctx context.Context) error {
 	case err == nil:
 		if r.Keep != nil {
 			r.judgeExpectations()
+			r.report.Trace = r.trace.Trace() // what waits may find a place while the others are removed
 			r.Keep(ctx, r.report, r.Kubeconfig)
 		}
 		begin = time.Now()

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, cache string, stdout, stderr io.Wri
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(runCommand(cache), compareCommand(), listCommand(), explainCommand(), schemaCommand(), cleanCommand())
+	root.AddCommand(runCommand(cache), compareCommand(), listCommand(), explainCommand(), schemaCommand(), importCommand(), fitCommand(cache), cleanCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

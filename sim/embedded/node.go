@@ -147,14 +147,22 @@ func (n *Node) object() *corev1.Node {
 	for k, v := range g.Labels {
 		labels[k] = v
 	}
-	return &corev1.Node{
+	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: labels},
+		Spec:       corev1.NodeSpec{Unschedulable: g.Unschedulable},
 		Status: corev1.NodeStatus{Capacity: corev1.ResourceList{
 			corev1.ResourceCPU:    g.CPU.Quantity,
 			corev1.ResourceMemory: *resource.NewQuantity(int64(g.Memory), resource.BinarySI),
 			corev1.ResourcePods:   *resource.NewQuantity(int64(g.Pods), resource.DecimalSI),
 		}},
 	}
+	for name, q := range g.Resources {
+		node.Status.Capacity[corev1.ResourceName(name)] = q.Quantity
+	}
+	for _, t := range g.Taints {
+		node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
+	}
+	return node
 }
 
 // folders is what kubelet has on the fake machine: a witness for the reaper.

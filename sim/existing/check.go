@@ -35,6 +35,9 @@ func checkScenario(s *scenario.Scenario) error {
 		}
 	}
 	for i, w := range s.Workloads {
+		if len(w.Placed) > 0 {
+			wrong = errors.Join(wrong, fmt.Errorf("workloads[%d].placed: --target kubeconfig leaves it to the cluster's scheduler where pods go; use --target embedded", i))
+		}
 		for _, o := range w.Objects {
 			if p, ok := o.(*schedulingv1.PriorityClass); ok {
 				wrong = errors.Join(wrong, fmt.Errorf("workloads[%d]: PriorityClass %s is the whole cluster's, in which --target kubeconfig makes nothing: take it out, and name one that is there", i, p.Name))

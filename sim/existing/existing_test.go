@@ -93,6 +93,9 @@ func TestEventsThatNeedAFakeMachineAreRefused(t *testing.T) {
 	s = parsed(t, strings.Replace(small, "workloads: [", "workloads: [{name: m, objects: [{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1}]}, ", 1))
 	_, err = Config{Kubeconfig: "none"}.Start(t.Context(), parts(t, s))
 	require.ErrorContains(t, err, "workloads[0]: PriorityClass high is the whole cluster's")
+	s = parsed(t, strings.Replace(small, "workloads: [", "workloads: [{name: p, placed: {x: node-0}, objects: [{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: c, image: i}]}}]}, ", 1))
+	_, err = Config{Kubeconfig: "none"}.Start(t.Context(), parts(t, s))
+	require.ErrorContains(t, err, "workloads[0].placed: --target kubeconfig leaves it to the cluster's scheduler")
 }
 
 func parts(t *testing.T, s *scenario.Scenario) sim.Parts {

@@ -23,6 +23,16 @@ func checkScenario(s *scenario.Scenario) error {
 			wrong = errors.Join(wrong, fmt.Errorf("events[%d] (%s at %s): cannot happen to a node of --target kind; use --target embedded", i, e.What(), time.Duration(e.At)))
 		}
 	}
+	for i, g := range s.Nodes {
+		if len(g.Names) > 0 || len(g.Resources) > 0 || len(g.Taints) > 0 || g.Unschedulable {
+			wrong = errors.Join(wrong, fmt.Errorf("nodes[%d]: names, resources, taints and unschedulable cannot be had with --target kind; use --target embedded", i))
+		}
+	}
+	for i, w := range s.Workloads {
+		if len(w.Placed) > 0 {
+			wrong = errors.Join(wrong, fmt.Errorf("workloads[%d].placed: pods cannot be placed with --target kind; use --target embedded", i))
+		}
+	}
 	if set := s.Settings; set.CapacityPeriod != 0 || set.CapacityScoring != "" && set.CapacityScoring != scenario.NoScoring || set.NodeGracePeriod != 0 {
 		wrong = errors.Join(wrong, errors.New("settings: with --target kind only inlineAccounting can be set; use --target embedded"))
 	}

@@ -257,6 +257,12 @@ settings: {capacityPeriod: 1m}
 	require.ErrorContains(t, err, "events[1] (powerOff at 2s): cannot happen to a node of --target kind")
 	require.ErrorContains(t, err, "events[2] (watchDelay at 3s)")
 	require.ErrorContains(t, err, "settings: with --target kind only inlineAccounting can be set")
+	s = parsed(t, mixed)
+	s.Nodes[0].Unschedulable = true
+	s.Workloads[0].Placed = map[string]string{"x": "big-0"}
+	_, err = Config{}.Start(t.Context(), sim.Parts{Scenario: s, Progress: func(string, ...any) {}})
+	require.ErrorContains(t, err, "nodes[0]: names, resources, taints and unschedulable cannot be had with --target kind")
+	require.ErrorContains(t, err, "workloads[0].placed: pods cannot be placed with --target kind")
 }
 
 func TestAHostNameOfTheScenarioIsTranslated(t *testing.T) {

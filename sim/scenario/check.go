@@ -18,10 +18,13 @@ import (
 	"github.com/podlv/podlv/driver"
 )
 
+// defaultNode is what the names of nodes begin with.
+const defaultNode = "node"
+
 // UnmarshalYAML sets the defaults of what is not written.
 func (g *NodeGroup) UnmarshalYAML(unmarshal func(any) error) error {
 	type plain NodeGroup // which has no such method
-	p := plain{Name: "node", Count: 1, Pods: 1000, Memory: 256 << 30, CPU: Quantity{*resource.NewQuantity(64, resource.DecimalSI)}}
+	p := plain{Name: defaultNode, Count: 1, Pods: 1000, Memory: 256 << 30, CPU: Quantity{*resource.NewQuantity(64, resource.DecimalSI)}}
 	if err := unmarshal(&p); err != nil {
 		return err
 	}
@@ -40,6 +43,9 @@ func (s *Scenario) setDefaults() {
 
 // names are those of the group's nodes.
 func (g *NodeGroup) names() []string {
+	if len(g.Names) > 0 {
+		return g.Names
+	}
 	var all []string
 	for i := range g.Count {
 		all = append(all, fmt.Sprintf("%s-%d", g.Name, i))
@@ -64,6 +70,9 @@ func (c *checker) add(path, format string, args ...any) {
 	}
 	c.problems = append(c.problems, at(place, "%s: %w", path, fmt.Errorf(format, args...)))
 }
+
+// nodeName is what a whole name of a node may be: it becomes the value of a label, too.
+var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
 // label is what a part of a name of Kubernetes may be.
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$`)
@@ -124,6 +133,15 @@ func (c *checker) settings(s *Scenario) {
 }
 
 func (c *checker) nodes(path string, g *NodeGroup, s *Scenario, seen map[string]bool) {
+	for i, name := range g.Names {
+		if !nodeName.MatchString(name) {
+			c.add(fmt.Sprintf("%s.names[%d]", path, i), "%q: must be up to 63 of a-z 0-9, hyphens and dots inside", name)
+		}
+	}
+	if len(g.Names) > 0 && (g.Count != 1 || g.Name != defaultNode) {
+		c.add(path, "names takes the place of name and count")
+	}
+	c.taints(path, g)
 	if !label.MatchString(g.Name) {
 		c.add(path+".name", "%q: must be up to 42 of a-z 0-9 and hyphens inside", g.Name)
 	}
@@ -136,7 +154,7 @@ func (c *checker) nodes(path string, g *NodeGroup, s *Scenario, seen map[string]
 	}
 	for _, name := range g.names() {
 		if seen[name] {
-			c.add(path+".name", "%q: there is a node %s already", g.Name, name)
+			c.add(path, "there is a node %s already", name)
 			break
 		}
 		seen[name] = true

@@ -91,8 +91,10 @@ func supported(object runtime.Object, kind string) bool {
 	return false
 }
 
-// readManifests reads the objects of a file, which has any number of documents.
-func readManifests(file string) (all Objects, err error) {
+// ReadManifests reads the Kubernetes objects of a file, strictly, which has any number of
+// documents. The error names the document, and of a kind that is not supported all that
+// are.
+func ReadManifests(file string) (all Objects, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -142,7 +144,7 @@ func (c *checker) readObjects(folder string, s *Scenario) {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(folder, file)
 		}
-		objects, err := readManifests(file)
+		objects, err := ReadManifests(file)
 		if err != nil {
 			c.add(fmt.Sprintf("workloads[%d].manifests", i), "%s: %w", w.Manifests, err)
 		}

@@ -81,6 +81,8 @@ type NodeGroup struct {
 	Name string `yaml:"name"`
 	// Count is how many there are. Default: 1.
 	Count int `yaml:"count"`
+	// Names are those of the nodes, in place of Name and Count.
+	Names []string `yaml:"names"`
 	// Labels are those of the Nodes.
 	Labels map[string]string `yaml:"labels"`
 	// CPU, Memory and Pods are what a node has for pods. Default: 64, 256Gi, 1000, so
@@ -88,8 +90,23 @@ type NodeGroup struct {
 	CPU    Quantity `yaml:"cpu"`
 	Memory Size     `yaml:"memory"`
 	Pods   int      `yaml:"pods"`
+	// Resources are what else a node has for pods, by the names of Kubernetes, such as
+	// ephemeral-storage or the extended resources of its devices.
+	Resources map[string]Quantity `yaml:"resources"`
+	// Taints keep pods away that do not tolerate them, and Unschedulable all that are not
+	// there yet, as after kubectl cordon.
+	Taints        []Taint `yaml:"taints"`
+	Unschedulable bool    `yaml:"unschedulable"`
 	// VolumeGroups are the VGs of each node.
 	VolumeGroups []VolumeGroup `yaml:"volumeGroups"`
+}
+
+// Taint is one of a node's.
+type Taint struct {
+	Key   string `yaml:"key"`
+	Value string `yaml:"value"`
+	// Effect is NoSchedule, PreferNoSchedule or NoExecute.
+	Effect string `yaml:"effect"`
 }
 
 // VolumeGroup is a VG on disks of its own.
@@ -140,6 +157,10 @@ type Workload struct {
 	// only the requests matter.
 	Manifests string  `yaml:"manifests"`
 	Objects   Objects `yaml:"objects"`
+	// Placed says of Pods among the objects on which node each is: the scheduler may choose
+	// no other. What else the pod says of where it goes, its tolerations among it, then
+	// does not matter, but for those pods that it keeps away from itself.
+	Placed map[string]string `yaml:"placed"`
 }
 
 // Controller is what makes pods.

@@ -149,6 +149,13 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 		"a StorageClass of no class":                {"nodes:", "storageClasses: {fast: hdd}\nnodes:", "storageClasses: fast: \"hdd\" is no device class of storage"},
 		"a StorageClass twice":                      {"nodes:", "storageClasses: {ssd: ssd}\nnodes:", "storageClasses: ssd: there is a StorageClass of that name already"},
 		"a scoring that is none":                    {"nodes:", "settings: {capacityScoring: most}\nnodes:", "settings.capacityScoring: \"most\": must be none, most-free or least-free"},
+		"names and a count":                         {"- count: 2", "- count: 2\n  names: [a, b]", "nodes[0]: names takes the place of name and count"},
+		"a name of a node that is none":             {"- count: 2", "- names: [A_b]", "nodes[0].names[0]: \"A_b\": must be up to 63 of a-z 0-9, hyphens and dots"},
+		"a node twice by name":                      {"- count: 2", "- names: [a, a]", "nodes[0]: there is a node a already"},
+		"a taint without an effect":                 {"- count: 2", "- taints: [{key: a, effect: Never}]", "nodes[0].taints[0].effect: \"Never\": must be NoSchedule, PreferNoSchedule or NoExecute"},
+		"a taint whose key is none":                 {"- count: 2", "- taints: [{key: a b, effect: NoSchedule}]", "nodes[0].taints[0].key: \"a b\": name part must consist of"},
+		"cpu among the other resources":             {"- count: 2", "- resources: {cpu: 1}", "nodes[0].resources: cpu: has a key of its own"},
+		"a pod placed that is none":                 {"  pods: 3", "  pods: 3\n  placed: {x: node-0}", "workloads[0].placed: \"x\": there is no Pod of that name"},
 		"two documents":                             {"workloads:", "---\nworkloads:", "a scenario is one YAML document; here are 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +187,13 @@ kind: Pod
 metadata: {name: single}
 spec: {containers: [{name: c, image: none}]}
 `), 0o600))
-	s, err := scenario.Parse(filepath.Join(folder, "x.yaml"), []byte(strings.Replace(good, "expectations:", `- {name: b, controller: StatefulSet, pods: 2, after: a, volumes: [{kind: claim, size: 1Gi}]}
+	nodes := strings.Replace(good, "workloads:", `- names: [old.example, older]
+  resources: {example.com/gpu: 2}
+  taints: [{key: example.com/gpu, value: x, effect: NoSchedule}]
+  unschedulable: true
+  volumeGroups: [{name: vg0, size: 1Gi}]
+workloads:`, 1)
+	s, err := scenario.Parse(filepath.Join(folder, "x.yaml"), []byte(strings.Replace(nodes, "expectations:", `- {name: b, controller: StatefulSet, pods: 2, after: a, volumes: [{kind: claim, size: 1Gi}]}
 - {name: c, manifests: app.yaml}
 - name: d
   objects:
@@ -188,6 +201,9 @@ spec: {containers: [{name: c, image: none}]}
     kind: ResourceQuota
     metadata: {name: q}
     spec: {hard: {requests.podlv.dev/ssd: 1Gi}}
+- name: e
+  placed: {there: old.example}
+  objects: [{apiVersion: v1, kind: Pod, metadata: {name: there}, spec: {containers: [{name: c, image: none}]}}]
 storageClasses: {fast: ssd}
 settings: {inlineAccounting: false, capacityPeriod: 1m, capacityScoring: most-free, nodeGracePeriod: 5s}
 events:
@@ -207,6 +223,10 @@ expectations:`, 1)), report.Compile)
 	require.Equal(t, 0, pods(s.Workloads[3]))
 	require.IsType(t, &corev1.ResourceQuota{}, s.Workloads[3].Objects[0])
 	require.False(t, *s.Settings.InlineAccounting)
+	require.Equal(t, []string{"old.example", "older"}, s.Matching("old*"))
+	gpus := s.Nodes[1].Resources["example.com/gpu"]
+	require.Equal(t, "2", gpus.String())
+	require.Equal(t, map[string]string{"there": "old.example"}, s.Workloads[4].Placed)
 	require.Equal(t, "killAgent", s.Events[0].What())
 	require.Equal(t, []string{"node-0", "node-1"}, s.Matching(s.Events[0].Node))
 	require.Equal(t, "powerOff", s.Events[1].What())

@@ -31,6 +31,7 @@ func (c *checker) workload(path string, i int, s *Scenario) {
 	if _, before := s.named(w.After); w.After != "" && (before < 0 || before >= i) {
 		c.add(path+".after", "%q: must be the name of a workload that is above this one", w.After)
 	}
+	c.placed(path, w, s)
 	if w.hasObjects() {
 		c.objects(path, w)
 		return

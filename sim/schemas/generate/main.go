@@ -89,6 +89,8 @@ func required(t reflect.Type) []string {
 		return []string{"storage", "nodes", "workloads", "expectations"}
 	case reflect.TypeFor[scenario.VolumeGroup](), reflect.TypeFor[scenario.Workload]():
 		return []string{"name"}
+	case reflect.TypeFor[scenario.Taint]():
+		return []string{"key", "effect"}
 	case reflect.TypeFor[scenario.ThinPool]():
 		return []string{"name", "size"}
 	case reflect.TypeFor[scenario.Volume]():
@@ -117,7 +119,7 @@ func scenarioSchema() (*jsonschema.Schema, error) {
 	s.Title, s.Description = "A scenario of podlv-sim", "What is simulated, and what is expected of it."
 	s.Required = required(reflect.TypeFor[scenario.Scenario]())
 	for _, t := range []reflect.Type{
-		reflect.TypeFor[scenario.VolumeGroup](), reflect.TypeFor[scenario.Workload](), reflect.TypeFor[scenario.ThinPool](), reflect.TypeFor[scenario.Volume](),
+		reflect.TypeFor[scenario.Taint](), reflect.TypeFor[scenario.VolumeGroup](), reflect.TypeFor[scenario.Workload](), reflect.TypeFor[scenario.ThinPool](), reflect.TypeFor[scenario.Volume](),
 		reflect.TypeFor[scenario.Event](), reflect.TypeFor[scenario.Growth](), reflect.TypeFor[scenario.Scale](), reflect.TypeFor[scenario.ForeignLV](), reflect.TypeFor[scenario.Expectation](),
 	} {
 		of := s.Definitions[t.Name()]
