@@ -57,7 +57,7 @@ const (
 	watchPeriod  = 100 * time.Millisecond // between two looks of the oracle
 	countsPeriod = 250 * time.Millisecond
 	restTime     = 10 * time.Second // until what is published is what the disks have
-	teardownTime = 2 * time.Minute // and for each pod
+	teardownTime = 2 * time.Minute  // and for each pod
 	teardownPod  = 30 * time.Millisecond
 	failureTime  = time.Second // until what failed has said so itself
 )
