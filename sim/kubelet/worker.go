@@ -103,6 +103,9 @@ func (w *worker) take(pod *corev1.Pod, starting bool) {
 	} else {
 		w.refusal = [2]string{reason, message}
 	}
+	if !hasRun(pod) && w.fate != goOn {
+		w.tell(Bound, "") // before anything is made for it
+	}
 	if starting || ok && w.fate != never {
 		w.waiting = volumesOf(pod)
 		w.populate(pod)
@@ -113,9 +116,6 @@ func (w *worker) take(pod *corev1.Pod, starting bool) {
 // run is the pod's life. When ctx ends, it leaves everything as it is.
 func (w *worker) run(ctx context.Context) {
 	pod := w.latest()
-	if !hasRun(pod) && !hasEnded(pod) && w.fate != goOn {
-		w.tell(Bound, "")
-	}
 	switch {
 	case hasEnded(pod): // before this kubelet knew it
 	case w.refusal[0] != "":
