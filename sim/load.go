@@ -122,7 +122,8 @@ func (r *run) make(ctx context.Context, i int) error {
 // after returns when the pods of a workload are where they are to be.
 func (r *run) after(ctx context.Context, workload string) error {
 	r.making.Add(-1)
-	defer r.making.Add(1)
+	r.blocked.Add(1)
+	defer func() { r.making.Add(1); r.blocked.Add(-1) }()
 	for workload != "" && !r.tracker.workloadDone(workload) {
 		select {
 		case <-time.After(settlePoll):
@@ -163,7 +164,7 @@ func (r *run) settle(ctx context.Context, happened <-chan struct{}) error {
 	over := func() bool {
 		select {
 		case <-happened:
-			return r.making.Load() == 0
+			return r.making.Load() == 0 && (r.blocked.Load() == 0 || !r.tracker.living())
 		default:
 			return false
 		}
