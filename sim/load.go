@@ -44,6 +44,7 @@ func (r *run) load(ctx context.Context) error {
 	work.Go(func() error { return r.removeEnded(removing) })
 	making, stopMaking := context.WithCancel(workCtx)
 	defer stopMaking()
+	r.tracker.stir() // from now on it counts when nothing happens
 	r.making.Store(int32(len(r.Scenario.Workloads))) //nolint:gosec // far fewer
 	work.Go(func() error {
 		makingPods, ctx := errgroup.WithContext(making)
@@ -121,10 +122,13 @@ func (r *run) make(ctx context.Context, i int) error {
 
 // after returns when the pods of a workload are where they are to be.
 func (r *run) after(ctx context.Context, workload string) error {
-	r.making.Add(-1)
+	if workload == "" {
+		return nil
+	}
 	r.blocked.Add(1)
+	r.making.Add(-1)
 	defer func() { r.making.Add(1); r.blocked.Add(-1) }()
-	for workload != "" && !r.tracker.workloadDone(workload) {
+	for !r.tracker.workloadDone(workload) {
 		select {
 		case <-time.After(settlePoll):
 		case <-ctx.Done():
