@@ -44,7 +44,7 @@ func (r *run) load(ctx context.Context) error {
 	work.Go(func() error { return r.removeEnded(removing) })
 	making, stopMaking := context.WithCancel(workCtx)
 	defer stopMaking()
-	r.tracker.stir() // from now on it counts when nothing happens
+	r.tracker.stir()                                 // from now on it counts when nothing happens
 	r.making.Store(int32(len(r.Scenario.Workloads))) //nolint:gosec // far fewer
 	work.Go(func() error {
 		makingPods, ctx := errgroup.WithContext(making)
