@@ -44,6 +44,7 @@ func (r *run) load(ctx context.Context) error {
 	work.Go(func() error { return r.removeEnded(removing) })
 	making, stopMaking := context.WithCancel(workCtx)
 	defer stopMaking()
+	r.tracker.stir()                                 // from now on it counts when nothing happens
 	r.making.Store(int32(len(r.Scenario.Workloads))) //nolint:gosec // far fewer
 	work.Go(func() error {
 		makingPods, ctx := errgroup.WithContext(making)
@@ -121,9 +122,13 @@ func (r *run) make(ctx context.Context, i int) error {
 
 // after returns when the pods of a workload are where they are to be.
 func (r *run) after(ctx context.Context, workload string) error {
+	if workload == "" {
+		return nil
+	}
+	r.blocked.Add(1)
 	r.making.Add(-1)
-	defer r.making.Add(1)
-	for workload != "" && !r.tracker.workloadDone(workload) {
+	defer func() { r.making.Add(1); r.blocked.Add(-1) }()
+	for !r.tracker.workloadDone(workload) {
 		select {
 		case <-time.After(settlePoll):
 		case <-ctx.Done():
@@ -163,7 +168,7 @@ func (r *run) settle(ctx context.Context, happened <-chan struct{}) error {
 	over := func() bool {
 		select {
 		case <-happened:
-			return r.making.Load() == 0
+			return r.making.Load() == 0 && (r.blocked.Load() == 0 || !r.tracker.living())
 		default:
 			return false
 		}

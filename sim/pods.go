@@ -174,6 +174,18 @@ func (t *tracker) done(workload string) (n int) {
 	return n
 }
 
+// living says whether pods run that will end by themselves.
+func (t *tracker) living() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.pods {
+		if p.lives && p.runs() && !p.removed {
+			return true
+		}
+	}
+	return false
+}
+
 // workloadDone says whether all pods of a workload are where they are to be.
 func (t *tracker) workloadDone(workload string) bool {
 	t.mu.Lock()

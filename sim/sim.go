@@ -118,6 +118,7 @@ type run struct {
 	report  *report.Report
 	trace   *trace.Recorder
 	making  atomic.Int32 // workloads whose pods are being made, not those that wait for others
+	blocked atomic.Int32 // workloads that wait for others
 
 	mu      sync.Mutex
 	created []apiObject // beside pods and claims

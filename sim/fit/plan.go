@@ -59,15 +59,15 @@ func (q *Question) plan() *plan {
 		p.nodes = append(p.nodes, one)
 	})
 	all := len(p.nodes)
-	broken := map[Failure]bool{}
+	broken, hurt := map[Failure]bool{}, map[string]bool{}
 	for _, f := range q.Fail {
-		broken[f] = true
+		broken[f], hurt[f.Node] = true, true
 	}
 	leaves := func(pod *corev1.Pod, node string) bool {
 		if q.Replace || broken[Failure{Node: node}] || slices.Contains(q.Drain, node) {
 			return true
 		}
-		return slices.ContainsFunc(p.volumeGroups(pod), func(vg string) bool { return broken[Failure{node, vg}] })
+		return hurt[node] && slices.ContainsFunc(p.volumeGroups(pod), func(vg string) bool { return broken[Failure{node, vg}] })
 	}
 	for i := range q.Cluster.Workloads {
 		w := q.Cluster.Workloads[i]

@@ -261,6 +261,27 @@ func TestOtherDrivers(t *testing.T) {
 
 const resourcesOfOthers = `status: {allocatable: {cpu: "8", memory: 16Gi, pods: "110", example.com/gpu: "2"}, conditions: [{type: Ready, status: "True"}]}`
 
+// What a scenario cannot have as it is there is noted.
+func TestOddNodes(t *testing.T) {
+	long := strings.Repeat("long-name-", 7) + "x"
+	client := cluster(
+		t, strings.Replace(strings.Replace(node("a", ""), "name: a", "name: "+long, 1), "node: a", "node: b", 1), node("b", resources), class("local", "podlv.dev", ""),
+		capacity("b", "local", "60Gi"), pod("whole", owner("Job", "x"), "b", "  resources: {requests: {cpu: \"2\"}}\n  overhead: {cpu: 100m}\n  containers: [{name: c, image: i}]"),
+	)
+	s, r := imported(t, client, importer.Options{})
+	notes := strings.Join(r.Notes, "\n")
+	require.Contains(t, notes, "node "+long+" is called "+long[:63]+" here")
+	require.Contains(t, notes, "publishes no cpu, memory or pods")
+	require.Contains(t, notes, "is not ready: here it works, and takes no new pods")
+	i := slices.IndexFunc(s.Nodes, func(g scenario.NodeGroup) bool { return g.Names[0] == long[:63] })
+	require.Equal(t, "1m", s.Nodes[i].CPU.String())
+	require.Equal(t, 1, s.Nodes[i].Pods)
+	require.True(t, s.Nodes[i].Unschedulable)
+	p := s.Workloads[0].Objects[0].(*corev1.Pod)
+	require.Equal(t, "2", quantity(p.Spec.Resources.Requests, "cpu"))
+	require.Equal(t, "100m", quantity(p.Spec.Containers[0].Resources.Requests, "cpu"))
+}
+
 func TestAnonymousImport(t *testing.T) {
 	s, r := imported(t, shop(t), importer.Options{Anonymize: true})
 	require.Equal(t, []string{"node-0"}, s.Nodes[0].Names)

@@ -40,6 +40,9 @@ type thinPool struct {
 	Size string `json:"size"`
 }
 
+// least is the least memory that a node has here, bytes.
+const least = 1 << 20
+
 // standIn is the size of what a node must have and has not.
 const standIn = extent
 
@@ -170,18 +173,20 @@ func thinMetadata(bytes int64) int64 {
 func (i *importer) describe(node *corev1.Node) nodeGroup {
 	name := i.nodeName(node.Name)
 	g := nodeGroup{names: []string{name}, Unschedulable: node.Spec.Unschedulable}
+	if name != node.Name && !i.Anonymize {
+		i.note("node %s is called %s here: a simulated node's name has up to 63 of a-z 0-9, hyphens and dots", node.Name, name)
+	}
 	has := node.Status.Allocatable
-	if q := has[corev1.ResourceCPU]; !q.IsZero() {
-		g.CPU = q.String()
+	cpu, memory, pods := has[corev1.ResourceCPU], has[corev1.ResourceMemory], has[corev1.ResourcePods]
+	if cpu.IsZero() || memory.Value() < least || pods.IsZero() {
+		i.note("node %s publishes no cpu, memory or pods: it has next to nothing of them here", name)
 	}
-	if q := has[corev1.ResourceMemory]; q.Value() >= 1<<10 {
-		g.Memory = size(q.Value())
+	g.CPU, g.Memory, g.Pods = "1m", size(max(memory.Value(), least)), max(pods.Value(), 1)
+	if !cpu.IsZero() {
+		g.CPU = cpu.String()
 	}
-	if q := has[corev1.ResourcePods]; !q.IsZero() {
-		g.Pods = q.Value()
-		if i.holders[node.Name] {
-			g.Pods++
-		}
+	if i.holders[node.Name] {
+		g.Pods++
 	}
 	for r, q := range has {
 		text := string(r)

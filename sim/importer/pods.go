@@ -145,6 +145,11 @@ func (i *importer) pod(p *corev1.Pod, claims map[string]*corev1.PersistentVolume
 		}
 		pod.Spec.Containers = append(pod.Spec.Containers, made)
 	}
+	if p.Spec.Resources != nil { // of the pod as a whole
+		if of := i.requests(*p.Spec.Resources); len(of.Requests) > 0 {
+			pod.Spec.Resources = &of
+		}
+	}
 	first := &pod.Spec.Containers[0]
 	for name, q := range p.Spec.Overhead {
 		sum := first.Resources.Requests[name]
