@@ -55,7 +55,7 @@ func TestDifferencesAreNoticed(t *testing.T) {
 		where  string
 	}{
 		"a call less": {func(f []string) []string { return f[1:] }, "retried/p/data"},
-		"a call more": {func(f []string) []string { return append(f, "990 1 NodeUnpublishVolume OK") }, "retried/p/data"},
+		"a call more": {func(f []string) []string { return append(f, "990 1 NodePublishVolume OK") }, "retried/p/data"},
 		"another order": {func(f []string) []string {
 			f[0], f[1] = "0 1 NodePublishVolume OK", "600 1 NodePublishVolume Internal"
 			return f
