@@ -29,7 +29,10 @@ type history struct {
 }
 
 // pod is what became visible of a pod, and when.
-type pod struct{ running, gone time.Time }
+type pod struct {
+	running, gone time.Time
+	forced        bool
+}
 
 // story is all that a kubelet did.
 type story struct {
@@ -47,7 +50,7 @@ func tell(r cases.Recording) *story {
 	inline, names := map[string]string{}, []string{}
 	for _, p := range r.Pods {
 		names = append(names, p.UID, "UID-OF-"+p.Name)
-		s.pods[p.Name] = &pod{}
+		s.pods[p.Name] = &pod{forced: p.Forced}
 		for _, v := range p.Inline {
 			handle := cases.Handle(p.UID, v)
 			names = append(names, handle, "HANDLE-OF-"+p.Name+"/"+v)
@@ -145,7 +148,7 @@ func (s *story) ordered(name string) (runs, gone string) {
 			switch {
 			case c.method == "NodePublishVolume" && c.code == "OK" && first && !p.running.IsZero() && p.running.Before(c.end):
 				runs = "runs before its volumes are published"
-			case c.method == "NodeUnpublishVolume" && c.code == "OK" && !p.gone.IsZero() && p.gone.Before(c.start):
+			case c.method == "NodeUnpublishVolume" && c.code == "OK" && !p.forced && !p.gone.IsZero() && p.gone.Before(c.start):
 				gone = "is gone before its volumes are unpublished"
 			}
 		}

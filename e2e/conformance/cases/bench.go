@@ -260,6 +260,13 @@ func (k *kase) remove(names ...string) {
 
 // force deletes a pod without waiting for kubelet.
 func (k *kase) force(name string) {
+	k.mu.Lock()
+	for i := range k.result.Pods {
+		if p := &k.result.Pods[i]; p.Name == k.name+"-"+name {
+			p.Forced = true
+		}
+	}
+	k.mu.Unlock()
 	k.must(k.Client().CoreV1().Pods("default").Delete(k.ctx, k.name+"-"+name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}))
 }
 

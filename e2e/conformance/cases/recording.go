@@ -22,4 +22,5 @@ type Recording struct {
 type Pod struct {
 	Case, Name, UID string
 	Inline          []string // the names of its inline volumes
+	Forced          bool     // it was deleted by force: it is gone when kubelet hears of that
 }
