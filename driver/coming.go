@@ -37,8 +37,9 @@ type coming struct {
 	clock clock.Clock
 	news  chan struct{} // has one when a claim came
 
-	mu     sync.Mutex
-	claims map[types.UID]comingClaim
+	mu      sync.Mutex
+	claims  map[types.UID]comingClaim
+	changes int64 // goes up with every change of claims
 }
 
 type comingClaim struct {
@@ -71,12 +72,14 @@ func (c *coming) see(object any) {
 	case comes && !known:
 		size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
 		c.claims[claim.UID] = comingClaim{storageClass: *claim.Spec.StorageClassName, size: size.Value(), since: c.clock.Now()}
+		c.changes++
 		select {
 		case c.news <- struct{}{}:
 		default:
 		}
 	case !comes && known:
 		delete(c.claims, claim.UID)
+		c.changes++
 	}
 }
 
@@ -88,6 +91,7 @@ func (c *coming) forget(object any) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.claims, claim.UID)
+		c.changes++
 	}
 }
 
@@ -100,15 +104,15 @@ func (c *coming) stumbled(volume string) {
 	if claim, known := c.claims[types.UID(uid)]; ours && known {
 		claim.stumbled = true
 		c.claims[types.UID(uid)] = claim
+		c.changes++
 	}
 }
 
-// any says whether there are claims on their way, so that time alone may change what
-// they take.
-func (c *coming) any() bool {
+// version is another number when other claims are on their way.
+func (c *coming) version() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.claims) > 0
+	return c.changes
 }
 
 // bytes is what they will take of each pool beyond what is in the VGs. class is the

@@ -64,8 +64,8 @@ type publisher struct {
 
 // published is what was published follows from.
 type published struct {
-	report, changes int64
-	classes         *Classes
+	report, changes, coming int64
+	classes                 *Classes
 }
 
 func newPublisher(c Config, m *model) (*publisher, error) {
@@ -164,13 +164,13 @@ func (p *publisher) publish(ctx context.Context) error {
 		return err
 	}
 	start := p.clock.Now()
-	now := published{changes: p.changes.Load(), classes: p.classes.Get()}
+	now := published{changes: p.changes.Load(), coming: p.coming.version(), classes: p.classes.Get()}
 	groups, report, err := p.model.volumeGroups(ctx)
 	if err != nil {
 		return err
 	}
 	now.report = report
-	if now != p.last || p.lingering() || p.coming.any() {
+	if now != p.last || p.lingering() {
 		pods, err := p.pods(now.classes)
 		if err != nil {
 			return err
@@ -179,14 +179,14 @@ func (p *publisher) publish(ctx context.Context) error {
 		// Neither keeps the other from being told.
 		told := p.resources.write(ctx, allocatableOf(accounts))
 		capacity, err := p.capacity(now.classes, groups, accounts)
-		late := p.clock.Since(p.told) >= p.period
-		if err == nil && late {
+		due := p.clock.Since(p.told) >= p.period
+		if err == nil && due {
 			err = p.objects.write(ctx, capacity)
 		}
 		if err := errors.Join(told, err); err != nil {
 			return err
 		}
-		if !late {
+		if !due {
 			return nil // this is done again until the objects are written, too
 		}
 		p.last, p.told = now, start
