@@ -151,17 +151,6 @@ func controllerOf(s *scenario.Scenario, i int) runtime.Object {
 	return set
 }
 
-// podSpecOf is the spec of the pods that an object is or makes, nil when it makes none.
-func podSpecOf(o runtime.Object) *corev1.PodSpec {
-	if pod, ok := o.(*corev1.Pod); ok {
-		return &pod.Spec
-	}
-	if template := scenario.Template(o); template != nil {
-		return &template.Spec
-	}
-	return nil
-}
-
 // objectsOf are the objects of a workload that is written as such, and how many pods
 // come of them.
 func objectsOf(s *scenario.Scenario, i int) (objects []runtime.Object, pods int) {

@@ -90,7 +90,7 @@ func (r *run) make(ctx context.Context, i int) error {
 	if w.Controlled() {
 		objects, _ := objectsOf(r.Scenario, i)
 		for _, o := range objects {
-			if spec := podSpecOf(o); spec != nil && r.Dress != nil {
+			if spec := scenario.PodSpec(o); spec != nil && r.Dress != nil {
 				r.Dress(spec, time.Duration(w.Lifetime))
 			}
 			if err := r.create(ctx, o); err != nil {

@@ -61,10 +61,13 @@ func (f *compareFlags) run(cmd *cobra.Command, scenarios []string) error {
 	if len(variants) < 2 || len(variants) > most {
 		return fmt.Errorf("there must be 2 to %d variants to compare, by several scenarios or by --matrix; here are %d", most, len(variants))
 	}
-	for _, v := range variants { // what is wrong with one is said before any is run
-		if _, err := (&runFlags{settings: v.Settings}).load(cmd, v.Scenario); err != nil {
+	names := make([]string, len(variants)) // of the scenarios
+	for i, v := range variants {           // what is wrong with one is said before any is run
+		s, err := (&runFlags{settings: v.Settings}).load(cmd, v.Scenario)
+		if err != nil {
 			return err
 		}
+		names[i] = s.Name
 	}
 	dir := filepath.Join(f.out, "compare")
 	if err := report.Prepare(dir); err != nil {
@@ -76,7 +79,7 @@ func (f *compareFlags) run(cmd *cobra.Command, scenarios []string) error {
 		c := compare.Column{Variant: v, Name: v.String()}
 		for seed := 1; seed <= f.seeds; seed++ {
 			fmt.Fprintf(cmd.OutOrStdout(), "[%5.1fs] run %d of %d: %s, seed %d\n", time.Since(begin).Seconds(), i*f.seeds+seed, len(variants)*f.seeds, c.Name, seed)
-			r, err := f.one(cmd, v, seed, filepath.Join(dir, fmt.Sprintf("%c%d", 'a'+rune(i), seed)))
+			r, err := f.one(cmd, v, names[i], seed, filepath.Join(dir, fmt.Sprintf("%c%d", 'a'+rune(i), seed)))
 			if err != nil {
 				return fmt.Errorf("%s, seed %d: %w", c.Name, seed, err)
 			}
@@ -95,9 +98,9 @@ func (f *compareFlags) run(cmd *cobra.Command, scenarios []string) error {
 	return compare.Table(cmd.OutOrStdout(), columns, f.all)
 }
 
-// one runs a variant in a process of its own: a second control plane in one process
+// one runs a variant of the scenario of a name in a process of its own: a second control plane in one process
 // would find the memory and the global state of the first.
-func (f *compareFlags) one(cmd *cobra.Command, v compare.Variant, seed int, out string) (*report.Report, error) {
+func (f *compareFlags) one(cmd *cobra.Command, v compare.Variant, name string, seed int, out string) (*report.Report, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -118,11 +121,7 @@ func (f *compareFlags) one(cmd *cobra.Command, v compare.Variant, seed int, out 
 	case err != nil:
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
-	scenario, err := (&runFlags{settings: v.Settings}).load(cmd, v.Scenario)
-	if err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(filepath.Join(out, scenario.Name, "report.json"))
+	data, err := os.ReadFile(filepath.Join(out, name, "report.json"))
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func (a amounts) claim(spec *corev1.PersistentVolumeClaimSpec, s *scenario.Scena
 func of(o runtime.Object, s *scenario.Scenario, nodes int) amounts {
 	a := amounts{}
 	pods := int64(scenario.PodsOf(o, nodes))
-	if spec := podSpec(o); spec != nil {
+	if spec := scenario.PodSpec(o); spec != nil {
 		a.add(ofPod(spec, s), pods)
 	}
 	switch x := o.(type) {

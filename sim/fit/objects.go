@@ -70,7 +70,7 @@ func claimSpecs(o runtime.Object) (all []*corev1.PersistentVolumeClaimSpec) {
 			all = append(all, &set.Spec.VolumeClaimTemplates[i].Spec)
 		}
 	}
-	if spec := podSpec(o); spec != nil {
+	if spec := scenario.PodSpec(o); spec != nil {
 		for i := range spec.Volumes {
 			if e := spec.Volumes[i].Ephemeral; e != nil && e.VolumeClaimTemplate != nil {
 				all = append(all, &e.VolumeClaimTemplate.Spec)
@@ -78,17 +78,6 @@ func claimSpecs(o runtime.Object) (all []*corev1.PersistentVolumeClaimSpec) {
 		}
 	}
 	return all
-}
-
-// podSpec is that of the pods of an object, nil if it has none.
-func podSpec(o runtime.Object) *corev1.PodSpec {
-	if pod, ok := o.(*corev1.Pod); ok {
-		return &pod.Spec
-	}
-	if t := scenario.Template(o); t != nil {
-		return &t.Spec
-	}
-	return nil
 }
 
 // classOf is the device class of a StorageClass.
@@ -129,7 +118,7 @@ func renamed(objects scenario.Objects, suffix string) (all scenario.Objects) {
 	}
 	for _, o := range objects {
 		_, isClaim := o.(*corev1.PersistentVolumeClaim)
-		spec := podSpec(o)
+		spec := scenario.PodSpec(o)
 		if spec == nil && !isClaim {
 			if suffix == "-new" {
 				all = append(all, o)
@@ -140,7 +129,7 @@ func renamed(objects scenario.Objects, suffix string) (all scenario.Objects) {
 		if m, err := meta.Accessor(o); err == nil {
 			m.SetName(m.GetName() + suffix)
 		}
-		if spec = podSpec(o); spec != nil {
+		if spec = scenario.PodSpec(o); spec != nil {
 			for i := range spec.Volumes {
 				if c := spec.Volumes[i].PersistentVolumeClaim; c != nil && claims[c.ClaimName] {
 					c.ClaimName += suffix

@@ -201,3 +201,14 @@ func Template(object runtime.Object) *corev1.PodTemplateSpec {
 	}
 	return nil
 }
+
+// PodSpec is the spec of the pods that an object is or makes, nil when it makes none.
+func PodSpec(object runtime.Object) *corev1.PodSpec {
+	if pod, ok := object.(*corev1.Pod); ok {
+		return &pod.Spec
+	}
+	if template := Template(object); template != nil {
+		return &template.Spec
+	}
+	return nil
+}
