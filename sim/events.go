@@ -206,37 +206,62 @@ func (r *run) evict(ctx context.Context, p *corev1.Pod) error {
 }
 
 // grow makes the bound claims of a workload larger: what a user writes into the claim,
-// and then what external-resizer writes into the volume. For a driver that expands on the
-// node, as podlv, that is all it does (external-resizer 2.2.0, pkg/resizer/trivial_resizer.go);
-// kubelet does the rest.
+// then what external-resizer does (resize), where none runs; kubelet does the rest.
 func (r *run) grow(ctx context.Context, g scenario.Growth) error {
-	core := r.Client.CoreV1()
 	size := resource.NewQuantity(int64(g.Size), resource.BinarySI)
 	lister := r.Informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(r.Namespace)
-	request, err1 := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}}})
-	capacity, err2 := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]any{"storage": size}}})
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
 	grown := 0
 	for _, name := range r.tracker.claimsOfWorkload(g.Workload) {
 		claim, err := lister.Get(name)
 		if err != nil || claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity.Storage().Cmp(*size) >= 0 {
 			continue
 		}
-		if _, err := core.PersistentVolumeClaims(r.Namespace).Patch(ctx, name, types.MergePatchType, request, metav1.PatchOptions{}); err != nil {
-			return fmt.Errorf("grow claim %s: %w", name, err)
+		if err := r.patchClaim(ctx, name, map[string]any{"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}}}); err != nil {
+			return err
 		}
 		r.tracker.growing(1)
 		grown++
 		if r.Resizes {
 			continue
 		}
-		if _, err := core.PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType, capacity, metav1.PatchOptions{}); err != nil {
-			return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
+		if err := r.resize(ctx, claim, size); err != nil {
+			return err
 		}
 	}
 	r.event("%d claims of %s are to grow to %d MiB", grown, g.Workload, g.Size>>20)
+	return nil
+}
+
+// resize does what external-resizer does up to where it is kubelet's turn
+// (external-resizer 2.2.0, pkg/controller/resize_status.go). It calls no driver that
+// expands on the node alone, as podlv (pkg/resizer/trivial_resizer.go).
+func (r *run) resize(ctx context.Context, claim *corev1.PersistentVolumeClaim, size *resource.Quantity) error {
+	turn := func(of corev1.ClaimResourceStatus) error {
+		return r.patchClaim(ctx, claim.Name, map[string]any{"status": map[string]any{
+			"allocatedResources": map[string]any{"storage": size}, "allocatedResourceStatuses": map[string]any{"storage": of},
+		}}, "status")
+	}
+	if err := turn(corev1.PersistentVolumeClaimControllerResizeInProgress); err != nil {
+		return err
+	}
+	capacity, err := json.Marshal(map[string]any{"spec": map[string]any{"capacity": map[string]any{"storage": size}}})
+	if err != nil {
+		return err
+	}
+	if _, err := r.Client.CoreV1().PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType, capacity, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("grow volume %s: %w", claim.Spec.VolumeName, err)
+	}
+	return turn(corev1.PersistentVolumeClaimNodeResizePending)
+}
+
+func (r *run) patchClaim(ctx context.Context, name string, fields map[string]any, subresources ...string) error {
+	patch, err := json.Marshal(fields)
+	if err == nil {
+		_, err = r.Client.CoreV1().PersistentVolumeClaims(r.Namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, subresources...)
+	}
+	if err != nil {
+		return fmt.Errorf("grow claim %s: %w", name, err)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -293,11 +294,7 @@ func (r *run) teardown(ctx context.Context) error {
 	for what, remove := range map[string]func(context.Context, metav1.DeleteOptions, metav1.ListOptions) error{
 		"pods": core.Pods(r.Namespace).DeleteCollection, "claims": core.PersistentVolumeClaims(r.Namespace).DeleteCollection,
 	} {
-		err := remove(limited, metav1.DeleteOptions{}, metav1.ListOptions{})
-		for apierrors.IsTimeout(err) && limited.Err() == nil { // it has done what it could in a minute
-			err = remove(limited, metav1.DeleteOptions{}, metav1.ListOptions{})
-		}
-		if err != nil {
+		if err := removeAll(limited, remove); err != nil {
 			return fmt.Errorf("remove the %s: %w", what, err)
 		}
 	}
@@ -335,6 +332,24 @@ func (r *run) teardown(ctx context.Context) error {
 	defer t.mu.Unlock()
 	r.report.Metrics.UnpublishFailures = max(unpublish, t.calls["NodeUnpublishVolume"]+t.calls["NodeUnstageVolume"])
 	return nil
+}
+
+// removeAll calls remove until it has removed all. The API server ends a call after a
+// minute, when it has removed thousands; it says so in words, or by ending the stream if
+// it had begun to answer.
+func removeAll(ctx context.Context, remove func(context.Context, metav1.DeleteOptions, metav1.ListOptions) error) error {
+	for {
+		err := remove(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		var said apierrors.APIStatus
+		refused := errors.As(err, &said) && !apierrors.IsTimeout(err)
+		if err == nil || refused || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(settlePoll): // it may be that nothing is there to answer
+		}
+	}
 }
 
 // volumes are those of the run's claims: a cluster that was there before has others.
