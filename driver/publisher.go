@@ -50,7 +50,10 @@ type publisher struct {
 	changes atomic.Int64 // goes up with every change of what the API server has
 	since   atomic.Int64 // when all was last as the disks have it, Unix nanoseconds
 
+	rounds *semaphore.Weighted // of one: who tells what claims are about to take
+
 	mu      sync.Mutex
+	next    *round               // that claims can still join
 	pending map[string]int64     // pool → bytes that claims are about to take
 	ended   map[string]time.Time // LV's UUID → when its pod was first seen to have ended
 
@@ -74,7 +77,7 @@ func newPublisher(c Config, m *model) (*publisher, error) {
 	}
 	return &publisher{
 		node: c.NodeName, cluster: c.Cluster, classes: c.Classes, model: m, coming: newComing(c.NodeName, c.Clock), period: c.CapacityPeriod, clock: c.Clock, log: c.Log,
-		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: semaphore.NewWeighted(1),
+		pending: map[string]int64{}, ended: map[string]time.Time{}, writing: semaphore.NewWeighted(1), rounds: semaphore.NewWeighted(1),
 		objects:   capacityObjects{node: c.NodeName, client: c.Cluster.Client, namespace: c.Cluster.Namespace, log: c.Log},
 		resources: nodeResources{node: c.NodeName, client: c.Cluster.Client},
 	}, nil

@@ -176,10 +176,18 @@ func (s *spaceWaiter) swap(ctx context.Context, class Class, bytes int64, comman
 // checked runs a command that takes space. Where the class promises more than lvm2
 // itself checks, or pods are owed some of it, the space is looked at first, and nothing
 // else takes of the pool meanwhile but the volumes of pods.
-func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, need int64, check func(g lvm.VolumeGroup, owed int64) error, command func() error) (err error) {
+func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, need int64, check fitsFunc, command func() error) (err error) {
 	arbitrated := c != nil && s.publisher != nil && class.Pool.Inline.mode != inlineNone
 	if !arbitrated && class.Pool.Reserve == 0 && class.Layout != lvm.Thin {
 		return command()
+	}
+	shared := arbitrated && class.Pool.Inline.mode == inlineShared
+	var told announcement
+	if shared {
+		if told, err = s.publisher.announce(ctx, class.Pool, c.name, need, check); err != nil {
+			return err
+		}
+		defer func() { whenOver(err, told.release) }()
 	}
 	turn, err := s.turn(ctx, class.Pool.Name)
 	if err != nil {
@@ -200,8 +208,11 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 		tried = !errors.As(err, &exit) // then it took nothing
 		return err
 	}
-	if arbitrated {
-		return s.publisher.take(ctx, class.Pool, c.name, need, check, counted)
+	switch {
+	case shared:
+		return s.publisher.takeShared(ctx, told, class.Pool, check, counted)
+	case arbitrated:
+		return s.publisher.take(ctx, class.Pool, check, counted)
 	}
 	err = s.model.allows(ctx, class.Pool.Name, func(groups []lvm.VolumeGroup, taken int64) error {
 		g, err := lvm.Find(groups, class.Pool.VolumeGroup)

@@ -4,63 +4,128 @@ package driver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/podlv/podlv/lvm"
 )
 
-// take lets a claim take so many bytes of a pool with command, if pods that are bound
-// to the node do not need them: fits says whether it does beside what they are owed.
+// A claim takes of a pool only what pods that are bound to the node do not need. Of a
+// pool that is split between the two, that is what the disks and the informer have at
+// hand (take). Of a shared one the scheduler gives the same bytes to pods and to claims,
+// so that allocatable is lowered first (announce); then nobody new can come, and those
+// that came meanwhile are counted (takeShared). A pod that is bound cannot be moved, a
+// claim can: it gives way. What is left is a pod that the scheduler has chosen this node
+// for and that the API server does not have as bound yet: it waits for space, or fails
+// at kubelet's admission.
+
+// fitsFunc says whether a volume fits into its VG beside so many bytes that others are
+// owed.
+type fitsFunc func(g lvm.VolumeGroup, owed int64) error
+
+// take makes a claim's volume with command, if it fits, in a pool that is not shared.
 // Calls for one pool must come one after the other.
-//
-// Of a shared pool the scheduler gives the same bytes to pods and to claims, so that
-// allocatable is lowered first; then nobody new can come, and those that came meanwhile
-// are counted. A pod that is bound cannot be moved, a claim can: it gives way. What is
-// left is a pod that the scheduler has chosen this node for and that the API server
-// does not have as bound yet: it waits for space, or fails at kubelet's admission.
-//
-// claim is its namespace/name. A generic ephemeral claim's pod has its request counted
-// already, so that nothing is lowered for it.
-func (p *publisher) take(ctx context.Context, pool Pool, claim string, need int64, fits func(g lvm.VolumeGroup, owed int64) error, command func() error) (err error) {
+func (p *publisher) take(ctx context.Context, pool Pool, fits fitsFunc, command func() error) error {
 	classes := p.classes.Get()
-	if pool.Inline.mode != inlineShared {
-		pods, err := p.pods(classes)
-		if err != nil {
-			return err
-		}
-		err = p.model.allows(ctx, pool.Name, func(groups []lvm.VolumeGroup, taken int64) error {
-			return p.check(classes, groups, pool, pods, taken, fits)
-		})
-		if err != nil {
-			return err
-		}
-		return command()
-	}
-	pods, err := p.livePods(ctx, classes)
+	pods, err := p.pods(classes)
 	if err != nil {
 		return err
 	}
-	if err := p.checkNow(ctx, classes, pool, pods, fits); err != nil {
+	err = p.model.allows(ctx, pool.Name, func(groups []lvm.VolumeGroup, taken int64) error {
+		return p.check(classes, groups, pool, pods, taken, fits)
+	})
+	if err != nil {
 		return err
-	}
-	if claim == "" || !p.covered(claim, pods) {
-		p.hold(pool.Name, need)
-		// Made, it is in the VG; not made, it is free.
-		defer func() { whenOver(err, func() { p.hold(pool.Name, -need) }) }()
-		if err := p.tellNode(ctx, classes, pods); err != nil {
-			return err
-		}
-		if pods, err = p.livePods(ctx, classes); err != nil {
-			return err
-		}
-		if err := p.checkNow(ctx, classes, pool, pods, fits); err != nil {
-			return err
-		}
 	}
 	return command()
 }
 
+// announcement is that a claim will take of a shared pool: the scheduler knows.
+type announcement struct {
+	classes *Classes
+	// pods are those that the node had when allocatable had been lowered, or later.
+	pods []podCharge
+	// release is called when the claim has taken what it needs, or never will.
+	release func()
+}
+
+// announce lowers allocatable by what a claim needs, in bytes, and gives the pods that
+// are bound then. claim is its namespace/name; a generic ephemeral one's pod has its
+// request counted already, so that nothing is lowered for it. Claims that come at the
+// same time share a write and a list.
+func (p *publisher) announce(ctx context.Context, pool Pool, claim string, need int64, fits fitsFunc) (announcement, error) {
+	a := announcement{classes: p.classes.Get(), release: func() {}}
+	var err error
+	if a.pods, err = p.pods(a.classes); err != nil {
+		return a, err
+	}
+	// What cannot be is not announced.
+	if err := p.checkLive(ctx, &a, pool, fits); err != nil {
+		return a, err
+	}
+	if claim == "" || !p.covered(claim, a.pods) {
+		p.hold(pool.Name, need)
+		// Made, it is in the VG; not made, it is free.
+		a.release = func() { p.hold(pool.Name, -need) }
+	}
+	if a.pods, err = p.round(ctx); err != nil {
+		a.release()
+		return a, err
+	}
+	return a, nil
+}
+
+// takeShared makes the volume of a claim that was announced with command, if it fits.
+// Calls for one pool must come one after the other.
+func (p *publisher) takeShared(ctx context.Context, a announcement, pool Pool, fits fitsFunc, command func() error) error {
+	if err := p.checkLive(ctx, &a, pool, fits); err != nil {
+		return err
+	}
+	return command()
+}
+
+// checkLive is check by what the disks have now. That there is no space is believed only
+// of the pods that the API server has now: some may have gone.
+func (p *publisher) checkLive(ctx context.Context, a *announcement, pool Pool, fits fitsFunc) error {
+	err := p.checkNow(ctx, a.classes, pool, a.pods, fits)
+	if !errors.Is(err, lvm.ErrNoSpace) {
+		return err
+	}
+	if a.pods, err = p.livePods(ctx, a.classes); err != nil {
+		return err
+	}
+	return p.checkNow(ctx, a.classes, pool, a.pods, fits)
+}
+
+// round is one write of the Node's resources and, after it, one list of its pods.
+type round struct {
+	over chan struct{} // closed when the others are set
+	pods []podCharge
+	err  error
+}
+
+// round gives the pods that are bound after everything that was held before the call is
+// off what the scheduler is told. All that call while one round goes on wait for it, and
+// share the next.
+func (p *publisher) round(ctx context.Context) ([]podCharge, error) {
+	p.mu.Lock()
+	r := p.next
+	if r == nil {
+		r = &round{over: make(chan struct{})}
+		p.next = r
+		go p.goRound(context.WithoutCancel(ctx), r) // others wait for it, too
+	}
+	p.mu.Unlock()
+	select {
+	case <-r.over:
+		return r.pods, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait until the scheduler is told what a claim takes: %w", ctx.Err())
+	}
+}
+
 // checkNow is check by what the disks have now.
-func (p *publisher) checkNow(ctx context.Context, classes *Classes, pool Pool, pods []podCharge, fits func(lvm.VolumeGroup, int64) error) error {
+func (p *publisher) checkNow(ctx context.Context, classes *Classes, pool Pool, pods []podCharge, fits fitsFunc) error {
 	groups, _, err := p.model.volumeGroups(ctx)
 	if err != nil {
 		return err
@@ -68,7 +133,7 @@ func (p *publisher) checkNow(ctx context.Context, classes *Classes, pool Pool, p
 	return p.check(classes, groups, pool, pods, 0, fits)
 }
 
-func (p *publisher) check(classes *Classes, groups []lvm.VolumeGroup, pool Pool, pods []podCharge, taken int64, fits func(lvm.VolumeGroup, int64) error) error {
+func (p *publisher) check(classes *Classes, groups []lvm.VolumeGroup, pool Pool, pods []podCharge, taken int64, fits fitsFunc) error {
 	g, err := lvm.Find(groups, pool.VolumeGroup)
 	if err != nil {
 		return err
@@ -84,8 +149,27 @@ func (p *publisher) hold(pool string, bytes int64) {
 	p.changes.Add(1)
 }
 
+// goRound is r, once the round before it is over.
+func (p *publisher) goRound(ctx context.Context, r *round) {
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
+	defer close(r.over)
+	r.err = p.rounds.Acquire(ctx, 1)
+	p.mu.Lock()
+	p.next = nil // what is held from now on is told of by another
+	p.mu.Unlock()
+	if r.err != nil {
+		return
+	}
+	defer p.rounds.Release(1)
+	classes := p.classes.Get()
+	if r.err = p.tellNode(ctx, classes); r.err == nil {
+		r.pods, r.err = p.livePods(ctx, classes)
+	}
+}
+
 // tellNode writes the Node's resources at once.
-func (p *publisher) tellNode(ctx context.Context, classes *Classes, pods []podCharge) error {
+func (p *publisher) tellNode(ctx context.Context, classes *Classes) error {
 	if err := p.lock(ctx); err != nil {
 		return err
 	}
@@ -96,6 +180,10 @@ func (p *publisher) tellNode(ctx context.Context, classes *Classes, pods []podCh
 		}
 	}
 	groups, _, err := p.model.volumeGroups(ctx)
+	if err != nil {
+		return err
+	}
+	pods, err := p.pods(classes)
 	if err != nil {
 		return err
 	}

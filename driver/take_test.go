@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
@@ -226,6 +229,60 @@ func TestClaimCostsOnePatchOfTheNode(t *testing.T) {
 	require.NoError(t, err)
 	n.offers(client, whole-2*gib, whole-2*gib)
 	require.Equal(t, []int64{whole - gib, whole - 2*gib}, nodePatches(client)[before:])
+}
+
+// slowLists counts the lists of pods, and answers none before answer is closed. A
+// reactor could not: nothing else is answered while one waits.
+type slowLists struct {
+	kubernetes.Interface
+	answer chan struct{}
+	lists  atomic.Int32
+}
+
+func (s *slowLists) CoreV1() typedcorev1.CoreV1Interface {
+	return slowCore{s.Interface.CoreV1(), s}
+}
+
+type slowCore struct {
+	typedcorev1.CoreV1Interface
+	of *slowLists
+}
+
+func (s slowCore) Pods(namespace string) typedcorev1.PodInterface {
+	return slowPods{s.CoreV1Interface.Pods(namespace), s.of}
+}
+
+type slowPods struct {
+	typedcorev1.PodInterface
+	of *slowLists
+}
+
+func (s slowPods) List(ctx context.Context, o metav1.ListOptions) (*corev1.PodList, error) {
+	s.of.lists.Add(1)
+	<-s.of.answer
+	return s.PodInterface.List(ctx, o)
+}
+
+// Claims that come together tell the scheduler of all their needs in one patch, and
+// look at the node's pods once.
+func TestClaimsThatComeTogetherShareAPatchAndAList(t *testing.T) {
+	slow := &slowLists{answer: make(chan struct{})}
+	n, client := provisioningNodeWith(t, onePool, func(_ *testing.T, c *driver.Cluster) { slow.Interface, c.Client = c.Client, slow })
+	n.offers(client, whole, whole)
+	before := slow.lists.Load() // the reaper's
+	const claims = 8
+	made := make(chan error, claims)
+	for i := range claims {
+		go func() { made <- n.create(newClaim("c"+strconv.Itoa(i), gib)) }()
+	}
+	n.offers(client, whole-claims*gib, whole) // all are held: the publisher goes on
+	close(slow.answer)
+	for range claims {
+		require.NoError(t, <-made)
+	}
+	require.Len(t, n.volumes(), claims)
+	require.LessOrEqual(t, slow.lists.Load()-before, int32(4), "the first's, the others', of one that had not joined yet, the reaper's; not each one's")
+	n.offers(client, whole-claims*gib, whole-claims*gib)
 }
 
 // The API server does not answer: no claim may take what a pod may be owed.
