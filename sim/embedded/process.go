@@ -55,8 +55,9 @@ func (n *Node) startKubelet(ctx context.Context) error {
 	k := kubelet.New(kubelet.Config{
 		Node: n.object(), Client: c.Client, Pods: view.Pods(), LocalVolumes: view.Volumes(),
 		Nodes: core.Nodes().Lister(), Claims: core.PersistentVolumeClaims().Lister(), Volumes: core.PersistentVolumes().Lister(),
-		Host: n.Host, PluginsRegistry: n.registryDir(), StatsPeriod: time.Minute, Dial: n.dial,
-		Events: c.recorder("kubelet", n.Name), Observer: c.config.Observer, Clock: clock.RealClock{}, Log: c.config.Log,
+		Host: n.Host, PluginsRegistry: n.registryDir(), StatsPeriod: time.Minute,
+		LeaseDuration: time.Duration(c.config.Scenario.Settings.NodeGracePeriod) * 4 / 5, // 40 s of 50 s
+		Dial:          n.dial, Events: c.recorder("kubelet", n.Name), Observer: c.config.Observer, Clock: clock.RealClock{}, Log: c.config.Log,
 	})
 	if err := k.Register(ctx); err != nil {
 		return err

@@ -12,15 +12,19 @@ import (
 	"github.com/podlv/podlv/sim/scenario"
 )
 
-// schedulerConfig lets the scheduler prefer nodes by their capacity for claims
-// (StorageCapacityScoring, KEP-4049): %d points for one of which nothing is used, %d for
-// one of which everything is.
+// schedulerConfig is the scheduler's configuration. A percentage of 0 is its default.
 const schedulerConfig = `apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
 clientConnection: {qps: 5000, burst: 5000}
+percentageOfNodesToScore: %d
 profiles:
 - schedulerName: default-scheduler
-  pluginConfig:
+`
+
+// capacityScoring, in it, lets it prefer nodes by their capacity for claims
+// (StorageCapacityScoring, KEP-4049): %d points for one of which nothing is used, %d for
+// one of which everything is.
+const capacityScoring = `  pluginConfig:
   - name: VolumeBinding
     args:
       shape: [{utilization: 0, score: %d}, {utilization: 100, score: %d}]
@@ -31,16 +35,18 @@ profiles:
 func (c *Cluster) controlPlane(dir string) (kube.Config, error) {
 	set := c.config.Scenario.Settings
 	config := kube.Config{Program: c.config.Program, Dir: dir, NodeMonitorGracePeriod: time.Duration(set.NodeGracePeriod)}
-	var empty, full int
+	scheduler := fmt.Appendf(nil, schedulerConfig, set.ScoredNodes)
 	switch set.CapacityScoring {
 	case scenario.MostFree:
-		empty = 10
+		scheduler = fmt.Appendf(scheduler, capacityScoring, 10, 0)
 	case scenario.LeastFree:
-		full = 10
+		scheduler = fmt.Appendf(scheduler, capacityScoring, 0, 10)
 	default:
-		return config, nil
+		if set.ScoredNodes == 0 {
+			return config, nil
+		}
 	}
-	config.FeatureGates = map[string]bool{"StorageCapacityScoring": true}
+	config.FeatureGates = map[string]bool{"StorageCapacityScoring": set.CapacityScoring != scenario.NoScoring}
 	config.SchedulerConfig = filepath.Join(c.config.Dir, "kube-scheduler.yaml") // beside it: it must be empty
-	return config, os.WriteFile(config.SchedulerConfig, fmt.Appendf(nil, schedulerConfig, empty, full), 0o600)
+	return config, os.WriteFile(config.SchedulerConfig, scheduler, 0o600)
 }

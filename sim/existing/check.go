@@ -44,8 +44,7 @@ func checkScenario(s *scenario.Scenario) error {
 			}
 		}
 	}
-	set := s.Settings
-	if !*set.InlineAccounting || set.CapacityPeriod != 0 || set.CapacityScoring != "" && set.CapacityScoring != scenario.NoScoring || set.NodeGracePeriod != 0 {
+	if !*s.Settings.InlineAccounting || s.Settings.Embedded() {
 		wrong = errors.Join(wrong, errors.New("settings: they are the cluster's own with --target kubeconfig, and cannot be set"))
 	}
 	return wrong

@@ -33,7 +33,7 @@ func checkScenario(s *scenario.Scenario) error {
 			wrong = errors.Join(wrong, fmt.Errorf("workloads[%d].placed: pods cannot be placed with --target kind; use --target embedded", i))
 		}
 	}
-	if set := s.Settings; set.CapacityPeriod != 0 || set.CapacityScoring != "" && set.CapacityScoring != scenario.NoScoring || set.NodeGracePeriod != 0 {
+	if s.Settings.Embedded() {
 		wrong = errors.Join(wrong, errors.New("settings: with --target kind only inlineAccounting can be set; use --target embedded"))
 	}
 	return wrong

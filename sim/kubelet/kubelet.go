@@ -53,10 +53,13 @@ type Config struct {
 	// StatsPeriod is the time between two NodeGetVolumeStats of a volume; kubelet's
 	// default is a minute. 0: none are called.
 	StatsPeriod time.Duration
-	Events      record.EventRecorder
-	Observer    Observer
-	Clock       clock.Clock
-	Log         *slog.Logger
+	// LeaseDuration is kubelet's nodeLeaseDurationSeconds; the Lease is renewed four times
+	// in it. Default: 40 s, as kubelet's.
+	LeaseDuration time.Duration
+	Events        record.EventRecorder
+	Observer      Observer
+	Clock         clock.Clock
+	Log           *slog.Logger
 }
 
 // Moment is what happened to a pod. A kubelet that is started again tells nothing twice:
@@ -110,6 +113,7 @@ type Kubelet struct {
 // New puts a kubelet together. It touches nothing yet. A kubelet that has ended is not
 // run again: a new one on the same Host takes up what it has left there.
 func New(c Config) *Kubelet {
+	c.LeaseDuration = cmp.Or(c.LeaseDuration, 40*time.Second)
 	return &Kubelet{Config: c, node: c.Node.Name, admitted: map[types.UID]*corev1.Pod{}, workers: map[types.UID]*worker{}}
 }
 

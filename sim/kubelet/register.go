@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,10 +37,6 @@ const (
 	registerTime = 10 * time.Second
 	// statusPeriod is how often kubelet looks whether its node's status must change.
 	statusPeriod = 10 * time.Second
-	// leaseTime and renewPeriod are kubelet's nodeLeaseDurationSeconds and a quarter of
-	// it.
-	leaseTime   = 40 * time.Second
-	renewPeriod = leaseTime / 4
 )
 
 // nodeIDAnnotation says the node's id of each CSI driver.
@@ -61,7 +58,7 @@ func (k *Kubelet) Register(ctx context.Context) error {
 	_, err = k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Create(ctx, &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: k.node, OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: made.Name, UID: made.UID}}},
 		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: &k.node, LeaseDurationSeconds: ptr.To(int32(leaseTime / time.Second)), RenewTime: ptr.To(metav1.NewMicroTime(now.Time)),
+			HolderIdentity: &k.node, LeaseDurationSeconds: ptr.To(int32(math.Ceil(k.LeaseDuration.Seconds()))), RenewTime: ptr.To(metav1.NewMicroTime(now.Time)),
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -70,9 +67,9 @@ func (k *Kubelet) Register(ctx context.Context) error {
 	return nil
 }
 
-// renewLease says until ctx ends that the node is alive.
+// renewLease says until ctx ends that the node is alive, as often as kubelet does.
 func (k *Kubelet) renewLease(ctx context.Context) {
-	for k.sleep(ctx, nil, renewPeriod) {
+	for k.sleep(ctx, nil, k.LeaseDuration/4) {
 		if err := k.renew(ctx); err != nil && ctx.Err() == nil {
 			k.Log.Warn("the lease was not renewed; it is tried again", "node", k.node, "error", err)
 		}

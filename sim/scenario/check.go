@@ -130,6 +130,9 @@ func (c *checker) settings(s *Scenario) {
 	default:
 		c.add("settings.capacityScoring", "%q: must be %s, %s or %s", s.Settings.CapacityScoring, NoScoring, MostFree, LeastFree)
 	}
+	if n := s.Settings.ScoredNodes; n < 0 || n > 100 {
+		c.add("settings.scoredNodes", "%d: must be from 1 to 100 percent, or 0 for Kubernetes' default", n)
+	}
 }
 
 func (c *checker) nodes(path string, g *NodeGroup, s *Scenario, seen map[string]bool) {

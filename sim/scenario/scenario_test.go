@@ -205,7 +205,7 @@ workloads:`, 1)
   placed: {there: old.example}
   objects: [{apiVersion: v1, kind: Pod, metadata: {name: there}, spec: {containers: [{name: c, image: none}]}}]
 storageClasses: {fast: ssd}
-settings: {inlineAccounting: false, capacityPeriod: 1m, capacityScoring: most-free, nodeGracePeriod: 5s}
+settings: {inlineAccounting: false, capacityPeriod: 1m, capacityScoring: most-free, nodeGracePeriod: 5s, scoredNodes: 10}
 events:
 - {at: 1s, node: "node-*", random: true, every: 1s, times: 3, killAgent: {down: 2s}}
 - {at: 1s, node: node-1, powerOff: {}}
