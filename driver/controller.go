@@ -84,9 +84,14 @@ func (s *controller) create(ctx context.Context, r *csi.CreateVolumeRequest) (*c
 func (s *controller) encode(v persistentVolume) *csi.Volume {
 	return &csi.Volume{
 		VolumeId: v.handle.String(), CapacityBytes: v.size,
-		VolumeContext:      map[string]string{contextClass: v.class, contextFSType: v.fs},
+		VolumeContext:      v.context(),
 		AccessibleTopology: []*csi.Topology{topology(s.node)},
 	}
+}
+
+// context is what kubelet hands back with each call for the volume.
+func (v persistentVolume) context() map[string]string {
+	return map[string]string{contextClass: v.class, contextFSType: v.fs}
 }
 
 func (s *controller) DeleteVolume(ctx context.Context, r *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -29,7 +30,7 @@ const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=
 
 // Client turns verbs into lvm commands. It is safe for concurrent use.
 //
-// It owns the LVs that carry its owner tag: Create and Snapshot add the tag, and
+// It owns the LVs that carry its owner tag: Create, Snapshot and Own add the tag, and
 // Remove and Tag touch no LV without it, whatever its name.
 type Client struct {
 	runner Runner
@@ -390,6 +391,37 @@ func (c *Client) Tag(ctx context.Context, vg string, add, remove []string, names
 	}
 	return nil
 }
+
+// Own makes an LV that is nobody's the owner's: it gets the owner tag and tags, in one
+// commit. uuid is the LV's as a report has it: another one that has come to its name
+// since is left alone. One that is the owner's already gets the tags.
+//
+// ErrInvalid, ErrNotFound, ErrMetadataFull, ErrUnavailable. Two commands.
+func (c *Client) Own(ctx context.Context, vg, name, uuid string, tags ...string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("own %s/%s: %w", vg, name, err)
+	}
+	if !lvUUID.MatchString(uuid) {
+		return fmt.Errorf("own %s/%s: %w: %q is no LV's UUID", vg, name, ErrInvalid, uuid)
+	}
+	args, err := c.withTags([]string{"lvchange", "--config", config}, tags)
+	if err != nil {
+		return fmt.Errorf("own %s/%s: %w", vg, name, err)
+	}
+	args = append(args, "--select", `lv_name="`+name+`" && lv_uuid="`+uuid+`"`, vg)
+	if err := c.change(ctx, vg, args); err != nil {
+		why := func(g VolumeGroup) error { return whyUnchanged(g, tagText(append(tags, c.owner))) }
+		return fmt.Errorf("own %s/%s: %w", vg, name, c.explain(ctx, err, why, vg))
+	}
+	l, err := c.Lookup(ctx, vg, name)
+	if err == nil && (l.UUID != uuid || !l.HasTag(c.owner)) {
+		err = fmt.Errorf("LV %s/%s with UUID %s: %w", vg, name, uuid, ErrNotFound)
+	}
+	return err
+}
+
+// lvUUID is how lvm2 writes an LV's UUID.
+var lvUUID = regexp.MustCompile(`^[0-9A-Za-z]{6}(-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}$`)
 
 // selection picks the owner's LVs of these names that carry all of tags. Names
 // and tags were validated: no quote can be in them.

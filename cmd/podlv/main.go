@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(nodeCommand(), controllerCommand(), policiesCommand(), checkCommand())
+	root.AddCommand(nodeCommand(), controllerCommand(), policiesCommand(), checkCommand(), adoptCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -32,6 +32,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"an unknown command":   {[]string{"nod"}, 1, []string{`unknown command "nod"`}},
 		"a StorageClass twice": {[]string{"policies", "--config=" + good, "--storage-class=x=a", "--storage-class=x"}, 1, []string{`--storage-class x: "x" is there already`}},
 		"an unknown class":     {[]string{"policies", "--config=" + good, "--storage-class=x=b"}, 1, []string{`StorageClass "x"`, `class "b": unknown`}},
+		"adopt what for":       {[]string{"adopt", "vg0/x", "--node-name=n"}, 1, []string{`required flag(s) "claim", "storage-class" not set`}},
+		"adopt from elsewhere": {[]string{"adopt", "vg9/x", "--node-name=n", "--claim=a/b", "--storage-class=s", "--config=" + good}, 1, []string{`no pool of this node is on VG "vg9"; there are vg0`}},
 		"policies":             {[]string{"policies", "--config=" + good, "--storage-class=x", "--default-storage-class=x"}, 0, []string{"kind: MutatingAdmissionPolicy\n", "podlv.dev/storage-classes: '*x='", "podlv-pool-ssd"}},
 		"checked and bad":      {[]string{"check-config", bad}, 1, []string{`unknown field "pools[0].reserv"`}},
 		"checked and good":     {[]string{"check-config", good}, 0, []string{"good.yaml: ok"}},

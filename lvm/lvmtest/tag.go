@@ -5,6 +5,7 @@ package lvmtest
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +52,24 @@ var tagContracts = []contract{
 		err := f.client.Tag(context.Background(), group, nil, []string{owner}, "a")
 		require.ErrorIs(f.t, err, lvm.ErrInvalid)
 		require.Empty(f.t, f.runner.verbs())
+	}},
+	{"somebody else's LV becomes the owner's, by its UUID, in one commit", func(f *fixture) {
+		f.vg(group)
+		f.raw("lvcreate", "--yes", "--name", "theirs", "--type", "linear", "--size", "4m", group)
+		l := f.lv(group, "theirs")
+		other := l.UUID[:len(l.UUID)-1] + map[bool]string{true: "b", false: "a"}[strings.HasSuffix(l.UUID, "a")]
+		f.unchanged(group, func() {
+			require.ErrorIs(f.t, f.client.Own(context.Background(), group, "theirs", other, "x"), lvm.ErrNotFound)
+			require.ErrorIs(f.t, f.client.Own(context.Background(), group, "nope", l.UUID, "x"), lvm.ErrNotFound)
+			require.ErrorIs(f.t, f.client.Own(context.Background(), group, "theirs", `"||lv_name!="`, "x"), lvm.ErrInvalid)
+		})
+		f.runner.reset()
+		require.NoError(f.t, f.client.Own(context.Background(), group, "theirs", l.UUID, "x", "y=1"))
+		require.Equal(f.t, []string{"lvchange", "fullreport"}, f.runner.verbs())
+		require.Equal(f.t, []string{owner, "x", "y=1"}, f.lv(group, "theirs").Tags)
+		require.NoError(f.t, f.client.Own(context.Background(), group, "theirs", l.UUID, "z"), "once more")
+		require.Equal(f.t, []string{owner, "x", "y=1", "z"}, f.lv(group, "theirs").Tags)
+		require.NoError(f.t, f.client.Remove(context.Background(), group, "theirs"))
 	}},
 	{"a tag that is there already, and one that is not there to be removed", func(f *fixture) {
 		f.vg(group)
