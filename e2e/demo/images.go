@@ -17,8 +17,10 @@ import (
 
 // Names of the images; the manifests have them too.
 const (
-	podlvImage   = "podlv.dev/podlv:demo"
-	busyboxImage = "podlv.dev/busybox:demo"
+	podlvImage       = "podlv.dev/podlv:demo"
+	busyboxImage     = "podlv.dev/busybox:demo"
+	resizerImage     = "podlv.dev/csi-resizer:demo"
+	snapshotterImage = "podlv.dev/snapshot-controller:demo"
 )
 
 // podlvProgram is podlv itself, in the demo's folder.
@@ -71,8 +73,27 @@ func buildPodlv(ctx context.Context, root, dir string) error {
 	return nil
 }
 
-// makeImages packs the two images.
-func makeImages(ctx context.Context, dir string) error {
+// imageFiles are the archives of all images.
+func imageFiles(dir string) []string {
+	var files []string
+	for _, name := range []string{busyboxImage, podlvImage, resizerImage, snapshotterImage} {
+		files = append(files, imageFile(dir, name))
+	}
+	return files
+}
+
+// makeImages packs the images. programs is the folder of those that are static.
+func makeImages(ctx context.Context, dir, programs string) error {
+	for _, name := range []string{resizerImage, snapshotterImage} {
+		program := strings.TrimSuffix(filepath.Base(imageFile(dir, name)), ".tar")
+		r := &image.Rootfs{}
+		if err := r.AddAs(filepath.Join(programs, program), "/"+program); err != nil {
+			return err
+		}
+		if err := writeImage(r, dir, image.Config{Name: name, Entrypoint: []string{"/" + program}}); err != nil {
+			return err
+		}
+	}
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err

@@ -108,6 +108,9 @@ func outside(ctx context.Context, args []string) (err error) {
 	if err := keepCRDs(ctx, root, dir); err != nil {
 		return err
 	}
+	if err := keepChart(root, dir); err != nil {
+		return err
+	}
 	start := time.Now() // everything is built
 	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
 		return err
