@@ -94,6 +94,16 @@ func makeImages(ctx context.Context, dir, programs string) error {
 			return err
 		}
 	}
+	if _, err := os.Stat(imageFile(dir, podlvImage)); err != nil {
+		if err := makePodlv(dir); err != nil {
+			return err
+		}
+	}
+	return makeBusybox(ctx, dir)
+}
+
+// makePodlv packs podlv with the programs that it runs.
+func makePodlv(dir string) error {
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
@@ -109,10 +119,11 @@ func makeImages(ctx context.Context, dir, programs string) error {
 	agent.AddLink("/etc/mtab", "/proc/self/mounts")
 	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	agent.AddFolder("/run", 0o755)
-	if err := writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
-		return err
-	}
+	return writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}})
+}
 
+// makeBusybox packs the image of the pods.
+func makeBusybox(ctx context.Context, dir string) error {
 	box := &image.Rootfs{}
 	if err := box.AddAs(busybox, "/bin/busybox"); err != nil {
 		return err

@@ -43,7 +43,7 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 	defer cancel()
 	d := &demo{dir: dir, programs: programs, note: noteSince(start)}
 	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM;")
-	d.note("making images of podlv and busybox from this machine's files meanwhile")
+	d.note("making images of podlv and others from this machine's files meanwhile")
 	made := make(chan error, 1)
 	go func() { made <- makeImages(ctx, dir, programs) }()
 	d.Cluster, err = cluster.Start(ctx, cluster.Config{
