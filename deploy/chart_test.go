@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -257,8 +258,29 @@ func TestWhatEveryClusterHas(t *testing.T) {
 		}
 	}
 	everything := all(t)["everything"]
-	require.Equal(t, []string{"PodMonitor"}, everything.others)
+	require.Equal(t, []string{"PodMonitor", "PrometheusRule"}, everything.others)
 	require.Len(t, of[*snapshotv1.VolumeSnapshotClass](everything), 2)
 	require.Equal(t, "privileged", of[*corev1.Namespace](everything)["podlv-system"].Labels["pod-security.kubernetes.io/enforce"])
 	require.Equal(t, "registry.k8s.io/sig-storage/csi-resizer:v2.2.0", of[*appsv1.Deployment](everything)["podlv-controller"].Spec.Template.Spec.Containers[1].Image)
+}
+
+// An alert on a metric that is called otherwise would never fire.
+func TestAlertsAreOnMetricsThatThereAre(t *testing.T) {
+	source := ""
+	for _, pattern := range []string{"../driver/*.go", "../driver/controller/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			require.NoError(t, err)
+			source += string(text)
+		}
+	}
+	rules, err := os.ReadFile("chart/templates/prometheusrule.yaml")
+	require.NoError(t, err)
+	names := regexp.MustCompile(`podlv_[a-z_]+`).FindAllString(string(rules), -1)
+	require.Greater(t, len(names), 6)
+	for _, name := range names {
+		require.Regexp(t, "\\b"+name+"\\b", source)
+	}
 }
