@@ -20,7 +20,7 @@ import (
 var podsManifest string
 
 // limit is for everything; a demo that takes longer has failed.
-const limit = 10 * time.Minute
+const limit = 15 * time.Minute
 
 // pods are those of pods.yaml.
 var pods = []string{"ext4", "xfs", "full"}
@@ -231,7 +231,7 @@ func (d *demo) cutPower(ctx context.Context) error {
 func (d *demo) deletePods(ctx context.Context) error {
 	d.note("deleting the pods, the snapshot and the claims")
 	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.
-	for _, args := range [][]string{{"delete", "pods,volumesnapshots,pvc", "--all", "--wait", "--timeout=60s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
+	for _, args := range [][]string{{"delete", "pods,volumesnapshots,pvc", "--all", "--wait", "--timeout=180s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
 		if _, err := d.Kubectl(ctx, nil, args...); err != nil {
 			return err
 		}

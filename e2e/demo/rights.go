@@ -69,7 +69,7 @@ func (d *demo) checkRights(ctx context.Context) error {
 // uninstall removes podlv. What it leaves is an administrator's to remove, and the VG is
 // as it was.
 func (d *demo) uninstall(ctx context.Context) error {
-	if err := d.helm(ctx, "uninstall", "podlv", "--namespace=podlv-system", "--wait", "--timeout=2m"); err != nil {
+	if err := d.helm(ctx, "uninstall", "podlv", "--namespace=podlv-system", "--wait", "--timeout=4m"); err != nil {
 		return err
 	}
 	left, err := d.Kubectl(ctx, nil, "get", "all,csidrivers,storageclasses,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "-o", "name")

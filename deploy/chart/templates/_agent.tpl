@@ -124,7 +124,7 @@ spec:
           periodSeconds: 20
           timeoutSeconds: 20
           failureThreshold: 9
-        # LVM answers, and every VG of the pools is there.
+        # LVM answers, and every VG of the pools is there: an lvm report each time.
         readinessProbe:
           httpGet:
             path: /readyz
@@ -132,7 +132,7 @@ spec:
             {{- if not $.Values.metrics.enabled }}
             host: 127.0.0.1
             {{- end }}
-          periodSeconds: 10
+          periodSeconds: 20
           timeoutSeconds: 10
         {{- with $agent.resources }}
         resources:
