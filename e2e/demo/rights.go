@@ -30,6 +30,7 @@ var unseen = map[rights.Right]string{
 	{Account: agent, Verb: "list", Resource: "csistoragecapacities.storage.k8s.io"}:                          "what an agent before this one published",
 	{Account: agent, Verb: "patch", Resource: "csistoragecapacities.storage.k8s.io"}:                         "a pool that has changed",
 	{Account: agent, Verb: "update", Resource: "volumesnapshots.snapshot.storage.k8s.io"}:                    "a finalizer on the source of a restore",
+	{Account: agent, Verb: "update", Resource: "volumesnapshotcontents.snapshot.storage.k8s.io/status"}:      "what a content says of a snapshot that is deleted",
 	{Account: agent, Verb: "patch", Resource: "events"}:                                                      "an event that comes again",
 	{Account: controller, Verb: "patch", Resource: "events"}:                                                 "an event of the resizer's that comes again",
 	{Account: controller, Verb: "get", Resource: "nodes"}:                                                    "is a node that is gone really gone?",
