@@ -73,6 +73,10 @@ func (d *demo) uninstall(ctx context.Context) error {
 	if err := d.helm(ctx, "uninstall", "podlv", "--namespace=podlv-system", "--wait", "--timeout=4m"); err != nil {
 		return err
 	}
+	// Helm waits for the DaemonSet and the Deployments, not for their pods.
+	if _, err := d.Kubectl(ctx, nil, "wait", "--for=delete", "pods", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "--timeout=180s"); err != nil {
+		return err
+	}
 	left, err := d.Kubectl(ctx, nil, "get", "all,csidrivers,storageclasses,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "-o", "name")
 	if err != nil {
 		return err
