@@ -21,9 +21,9 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build check check-format check-vet check-lint check-workflows \
-	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo bench-memory bench-publish bench-create \
+.PHONY: help deps build image check check-format check-vet check-lint check-workflows \
+	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -35,7 +35,11 @@ deps: ## install the Debian packages of tools/packages.txt; without root, say wh
 build: ## build the programs into bin/, static and stamped with the version
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
-check: check-format check-vet check-lint check-workflows check-rules check-generated check-modules ## formatting, vet, staticcheck, workflows, house rules, generated files, go.mod
+# ARCH: amd64, arm64; the image is for ctr images import, docker load, kind load image-archive.
+image: ## podlv's image from Debian packages into out/podlv-ARCH.tar, without a container engine; IMAGE=NAME:TAG
+	tools/image.sh $(or $(ARCH),$(shell $(GO) env GOARCH)) out/podlv-$(or $(ARCH),$(shell $(GO) env GOARCH)).tar $(IMAGE)
+
+check: check-format check-vet check-lint check-workflows check-rules check-generated check-chart check-modules ## formatting, vet, staticcheck, workflows, house rules, generated files, the chart, go.mod
 	@echo "check: OK"
 
 check-format:
@@ -66,9 +70,15 @@ check-generated:
 	list >"$$before" && $(GO) generate ./... && list >"$$after" && \
 	diff "$$before" "$$after" || { echo "generated files are not current: commit what go generate ./... changed"; exit 1; }
 
+# helm lint and the renderings are part of check-generated.
+check-chart: ## what the Helm chart refuses, and what it renders to
+	deploy/refuse.sh
+	$(GO) test -count=1 ./deploy
+
 check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd e2e/tools/helm && $(GO) mod tidy -diff
 	cd sim/controlplane && $(GO) mod tidy -diff
 
 fmt: ## format all Go files
@@ -141,6 +151,10 @@ sim-conformance: controlplane ## the fake kubelet against a real one, call by ca
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
+
+demo-image: ## the demo with the image that make image makes, as root
+	tools/image.sh $(shell $(GO) env GOARCH) out/podlv-demo.tar podlv.dev/podlv:demo
+	$(DEMO) -image out/podlv-demo.tar
 
 bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 claims of others, as root
 	$(GO) test -tags=controlplane -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 20m ./cmd/podlv

@@ -14,8 +14,10 @@ import (
 // config is what every command gets with --config, so that it does the same
 // whatever the machine's lvm.conf says; docs/lvm-behaviour.md has the evidence.
 //
-//   - udev_sync, udev_rules 0: lvm makes and removes the device nodes itself and
-//     is done when it returns; inside a container udev's answer never comes.
+//   - udev_sync 0: lvm is done when it returns; inside a container udev's answer never
+//     comes. verify_udev_operations 1: it makes and removes the device nodes itself
+//     meanwhile. udev_rules 1: a udev of the host's does so, too. With 0 it takes its own
+//     links away from an LV that the host has activated, as soon as that is changed here.
 //   - monitoring 0: lvm must not start dmeventd inside our container.
 //   - backup, archive 0: copies in /etc/lvm slow each command down as they pile
 //     up, and inside a container nobody finds them.
@@ -23,7 +25,7 @@ import (
 //     VG locked, and may bring back bytes that ExtendOver's caller has zeroed.
 //   - log and report settings: what parseReport expects. With report/prefixes the
 //     JSON is broken, with log/prefix it has something before each line.
-const config = `activation{udev_sync=0 udev_rules=0 monitoring=0} backup{backup=0 archive=0} ` +
+const config = `activation{udev_sync=0 udev_rules=1 verify_udev_operations=1 monitoring=0} backup{backup=0 archive=0} ` +
 	`devices{issue_discards=0} ` +
 	`log{command_names=0 prefix="  " report_command_log=0} ` +
 	`report{prefixes=0 time_format="%s" list_item_separator="," compact_output=0 binary_values_as_numeric=1}`

@@ -14,8 +14,6 @@ import (
 	"github.com/podlv/podlv/driver/admission"
 )
 
-//go:generate go run . policies --config ../../deploy/classes.yaml --storage-class podlv=fast --storage-class podlv-mirrored=mirrored --storage-class podlv-cheap=cheap --output ../../deploy/policies.yaml
-
 // policiesFlags are the flags of podlv policies.
 type policiesFlags struct {
 	config              string

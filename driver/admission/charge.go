@@ -12,14 +12,13 @@ import (
 	v1 "k8s.io/api/admissionregistration/v1"
 
 	"github.com/podlv/podlv/driver"
-	"github.com/podlv/podlv/lvm"
 )
 
 // charging is what the policies of one pool are made from.
 type charging struct {
 	pool  driver.Pool
 	rates map[string]driver.Rate // by the class's name; "" when the default class is of the pool
-	sizes map[string]string      // by the same names: the size that a volume without one has, or ""
+	sizes map[string]string      // by the same names: the size in bytes that a volume without one has, or ""
 	// claims are StorageClasses' names with the name of a class of the pool.
 	claims  map[string]string
 	unnamed string // what a claim without a StorageClass's name means
@@ -33,7 +32,7 @@ func (c Config) charging(pool driver.Pool) charging {
 		}
 		size := ""
 		if class.DefaultSize > 0 {
-			size = lvm.FormatSize(class.DefaultSize)
+			size = strconv.FormatInt(class.DefaultSize, 10)
 		}
 		p.rates[class.Name], p.sizes[class.Name] = class.Rate(), size
 		if class.Default {

@@ -34,7 +34,7 @@ import (
 )
 
 // real is a real API server with its controllers, and podlv's controllers that may do
-// what deploy/controller.yaml lets them.
+// what deploy/manifests/podlv.yaml lets them.
 type real struct {
 	*testing.T
 	config *rest.Config
@@ -47,11 +47,14 @@ func newReal(t *testing.T) *real {
 	c := &real{T: t, config: plane.Config, api: plane.Client}
 	_, err := c.api.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "podlv-system"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	manifest, err := os.ReadFile("../../deploy/controller.yaml")
+	manifest, err := os.ReadFile("../../deploy/manifests/podlv.yaml")
 	require.NoError(t, err)
-	for _, document := range strings.Split(string(manifest), "\n---\n") {
+	for _, document := range strings.Split(string(manifest), "\n---\n")[1:] {
 		o, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(document), nil, nil)
 		require.NoError(t, err)
+		if m, ok := o.(metav1.Object); !ok || m.GetName() != "podlv-controller" {
+			continue
+		}
 		switch o := o.(type) {
 		case *rbacv1.ClusterRole:
 			_, err = c.api.RbacV1().ClusterRoles().Create(ctx, o, metav1.CreateOptions{})

@@ -42,6 +42,8 @@ type Config struct {
 	// LVMDisks are the sizes in bytes of each node's empty disks for LVM:
 	// /dev/ubdc, /dev/ubdd, ….
 	LVMDisks []int64
+	// Audited are users of which the API server notes every request, in AuditLog.
+	Audited []string
 	// Kubelet has fields of the KubeletConfiguration beyond what every node needs.
 	Kubelet map[string]any
 }
@@ -164,6 +166,10 @@ func (c *Cluster) Close() {
 
 // Logs is the folder of all logs.
 func (c *Cluster) Logs() string { return filepath.Join(c.cfg.Dir, "logs") }
+
+// AuditLog has the requests of Config.Audited: an audit.k8s.io/v1 Event in JSON a line,
+// at level Metadata.
+func (c *Cluster) AuditLog() string { return filepath.Join(c.Logs(), "audit.log") }
 
 // Nodes are the nodes, the first has number 1.
 func (c *Cluster) Nodes() []*Node { return c.nodes }

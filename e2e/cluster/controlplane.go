@@ -63,7 +63,11 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	if err := c.StartController("kube-apiserver",
+	audit, err := c.auditFlags()
+	if err != nil {
+		return err
+	}
+	if err := c.StartController("kube-apiserver", append(audit,
 		"--etcd-servers="+etcd,
 		"--bind-address=0.0.0.0", "--secure-port="+apiPort, "--advertise-address="+hostIP,
 		"--cert-dir="+c.authority.dir,
@@ -74,7 +78,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 		"--kubelet-client-certificate="+p("admin.crt"), "--kubelet-client-key="+p("admin.key"),
 		"--kubelet-certificate-authority="+p("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
-	); err != nil {
+	)...); err != nil {
 		return err
 	}
 	if err := c.poll(ctx, "the API server", 100*time.Millisecond, func(ctx context.Context) error {
@@ -95,6 +99,19 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 			"node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller,garbage-collector-controller,namespace-controller,"+
 			"persistentvolume-binder-controller,persistentvolume-expander-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller,ephemeral-volume-controller,persistentvolume-attach-detach-controller,resourcequota-controller",
 	)
+}
+
+// auditFlags have the API server note the requests of Config.Audited.
+func (c *Cluster) auditFlags() ([]string, error) {
+	if len(c.cfg.Audited) == 0 {
+		return nil, nil
+	}
+	policy := filepath.Join(c.cfg.Dir, "audit.json")
+	err := writeJSON(policy, map[string]any{
+		"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": []string{"RequestReceived"},
+		"rules": []any{map[string]any{"level": "Metadata", "users": c.cfg.Audited}, map[string]any{"level": "None"}},
+	})
+	return []string{"--audit-policy-file=" + policy, "--audit-log-path=" + c.AuditLog(), "--audit-log-mode=blocking"}, err
 }
 
 // startProcess starts a program; its output goes to a log of its name. That it ends

@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 )
 
 //go:embed claims.yaml
@@ -54,39 +53,6 @@ func keepCRDs(ctx context.Context, root, dir string) error {
 	return nil
 }
 
-// startControllers starts what a cluster needs once for claims to grow and to be
-// snapshotted: podlv's own, and two of Kubernetes CSI. They run beside the control plane,
-// where a cluster would have Deployments.
-func (d *demo) startControllers(dir string) error {
-	classes, err := deviceClasses()
-	if err != nil {
-		return err
-	}
-	config, socket := filepath.Join(dir, "classes.yaml"), filepath.Join(dir, "controller.sock")
-	if err := os.WriteFile(config, []byte(classes), 0o644); err != nil {
-		return err
-	}
-	kubeconfig := "--kubeconfig=" + d.Kubeconfig
-	if err := d.StartController(filepath.Join(dir, podlvProgram), "controller", kubeconfig, "--config="+config, "--csi-socket="+socket, "--leader-election=false"); err != nil {
-		return err
-	}
-	if err := d.StartController("snapshot-controller", kubeconfig, "--enable-distributed-snapshotting", "--leader-election=false"); err != nil {
-		return err
-	}
-	return d.StartController("csi-resizer", kubeconfig, "--csi-address="+socket, "--leader-election=false")
-}
-
-// deviceClasses are those of the ConfigMap that the agents read.
-func deviceClasses() (string, error) {
-	for _, document := range strings.Split(podlvManifest, "\n---\n") {
-		var c corev1.ConfigMap
-		if err := yaml.Unmarshal([]byte(document), &c); err == nil && c.Kind == "ConfigMap" {
-			return c.Data["classes.yaml"], nil
-		}
-	}
-	return "", fmt.Errorf("podlv.yaml has no ConfigMap")
-}
-
 // grown is what the claims of pods.yaml grow to; the first is no multiple of an extent.
 var grown = map[string]string{"claim": "200M", "raw": "96Mi"}
 
@@ -94,6 +60,11 @@ var grown = map[string]string{"claim": "200M", "raw": "96Mi"}
 // and restores that into a larger one.
 func (d *demo) growAndRestore(ctx context.Context) error {
 	d.note("growing both claims while the pod uses them; taking a snapshot of one; restoring it to 256Mi, for a pod of its own")
+	for _, component := range []string{"controller", "snapshot-controller"} {
+		if err := d.WaitPods(ctx, "podlv-system", "app.kubernetes.io/component="+component, 1); err != nil {
+			return err
+		}
+	}
 	for _, claim := range []string{"claim", "raw"} {
 		if _, err := d.Kubectl(ctx, nil, "patch", "pvc", claim, "-p", `{"spec":{"resources":{"requests":{"storage":"`+grown[claim]+`"}}}}`); err != nil {
 			return err

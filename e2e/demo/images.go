@@ -17,8 +17,10 @@ import (
 
 // Names of the images; the manifests have them too.
 const (
-	podlvImage   = "podlv.dev/podlv:demo"
-	busyboxImage = "podlv.dev/busybox:demo"
+	podlvImage       = "podlv.dev/podlv:demo"
+	busyboxImage     = "podlv.dev/busybox:demo"
+	resizerImage     = "podlv.dev/csi-resizer:demo"
+	snapshotterImage = "podlv.dev/snapshot-controller:demo"
 )
 
 // podlvProgram is podlv itself, in the demo's folder.
@@ -71,8 +73,37 @@ func buildPodlv(ctx context.Context, root, dir string) error {
 	return nil
 }
 
-// makeImages packs the two images.
-func makeImages(ctx context.Context, dir string) error {
+// imageFiles are the archives of all images.
+func imageFiles(dir string) []string {
+	var files []string
+	for _, name := range []string{busyboxImage, podlvImage, resizerImage, snapshotterImage} {
+		files = append(files, imageFile(dir, name))
+	}
+	return files
+}
+
+// makeImages packs the images. programs is the folder of those that are static.
+func makeImages(ctx context.Context, dir, programs string) error {
+	for _, name := range []string{resizerImage, snapshotterImage} {
+		program := strings.TrimSuffix(filepath.Base(imageFile(dir, name)), ".tar")
+		r := &image.Rootfs{}
+		if err := r.AddAs(filepath.Join(programs, program), "/"+program); err != nil {
+			return err
+		}
+		if err := writeImage(r, dir, image.Config{Name: name, Entrypoint: []string{"/" + program}}); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(imageFile(dir, podlvImage)); err != nil {
+		if err := makePodlv(dir); err != nil {
+			return err
+		}
+	}
+	return makeBusybox(ctx, dir)
+}
+
+// makePodlv packs podlv with the programs that it runs.
+func makePodlv(dir string) error {
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
@@ -88,10 +119,11 @@ func makeImages(ctx context.Context, dir string) error {
 	agent.AddLink("/etc/mtab", "/proc/self/mounts")
 	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	agent.AddFolder("/run", 0o755)
-	if err := writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
-		return err
-	}
+	return writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}})
+}
 
+// makeBusybox packs the image of the pods.
+func makeBusybox(ctx context.Context, dir string) error {
 	box := &image.Rootfs{}
 	if err := box.AddAs(busybox, "/bin/busybox"); err != nil {
 		return err

@@ -16,14 +16,11 @@ import (
 	"github.com/podlv/podlv/e2e/cluster"
 )
 
-//go:embed podlv.yaml
-var podlvManifest string
-
 //go:embed pods.yaml
 var podsManifest string
 
 // limit is for everything; a demo that takes longer has failed.
-const limit = 6 * time.Minute
+const limit = 15 * time.Minute
 
 // pods are those of pods.yaml.
 var pods = []string{"ext4", "xfs", "full"}
@@ -31,10 +28,10 @@ var pods = []string{"ext4", "xfs", "full"}
 // demo is the second half: the cluster and what is done in it.
 type demo struct {
 	*cluster.Cluster
-	dir  string
-	node *cluster.Node
-	note func(format string, args ...any)
-	said map[string]string // what each pod has said since it started
+	dir, programs string
+	node          *cluster.Node
+	note          func(format string, args ...any)
+	said          map[string]string // what each pod has said since it started
 }
 
 func inside(ctx context.Context, dir, disks, programs, started string) error {
@@ -44,15 +41,15 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	d := &demo{dir: dir, note: noteSince(start)}
+	d := &demo{dir: dir, programs: programs, note: noteSince(start)}
 	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM;")
-	d.note("making images of podlv and busybox from this machine's files meanwhile")
+	d.note("making images of podlv and others from this machine's files meanwhile")
 	made := make(chan error, 1)
-	go func() { made <- makeImages(ctx, dir) }()
+	go func() { made <- makeImages(ctx, dir, programs) }()
 	d.Cluster, err = cluster.Start(ctx, cluster.Config{
 		Programs: programs, Dir: dir, Disks: disks, Nodes: 1,
-		Images:  []string{imageFile(dir, busyboxImage), imageFile(dir, podlvImage)},
-		Sandbox: busyboxImage, LVMDisks: []int64{2 << 30},
+		Images:  imageFiles(dir),
+		Sandbox: busyboxImage, LVMDisks: []int64{2 << 30}, Audited: accounts,
 	})
 	if d.Cluster != nil {
 		defer d.Close()
@@ -72,7 +69,7 @@ func inside(ctx context.Context, dir, disks, programs, started string) error {
 // play is the demo itself.
 func (d *demo) play(ctx context.Context) error {
 	d.node = d.Nodes()[0]
-	for _, step := range []func(context.Context) error{d.install, d.startPods, d.growAndRestore, d.showVolumes, d.cutPower, d.deletePods} {
+	for _, step := range []func(context.Context) error{d.install, d.startPods, d.growAndRestore, d.showVolumes, d.cutPower, d.deletePods, d.checkRights, d.uninstall} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -82,14 +79,14 @@ func (d *demo) play(ctx context.Context) error {
 
 // install makes the VG, which is an administrator's work, and podlv.
 func (d *demo) install(ctx context.Context) error {
-	d.note("the API server answers; installing podlv, as a DaemonSet, while the node boots")
+	d.note("the API server answers; installing podlv with Helm while the node boots")
 	if _, err := d.Kubectl(ctx, nil, "apply", "-f", filepath.Join(d.dir, crdFolder)); err != nil {
 		return err
 	}
-	if _, err := d.Kubectl(ctx, strings.NewReader(podlvManifest), "apply", "-f", "-"); err != nil {
+	if _, err := d.Kubectl(ctx, strings.NewReader(namespaceManifest), "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if err := d.startControllers(d.dir); err != nil {
+	if err := d.helm(ctx, "install", "podlv", filepath.Join(d.dir, chartFolder), "--namespace=podlv-system", "--values="+filepath.Join(d.dir, chartFolder, valuesFile)); err != nil {
 		return err
 	}
 	if _, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc"); err != nil {
@@ -100,9 +97,6 @@ func (d *demo) install(ctx context.Context) error {
 		return err
 	}
 	d.note("kubelet is Ready")
-	if err := d.WaitPods(ctx, "podlv-system", "app=podlv", 1); err != nil {
-		return err
-	}
 	return d.WaitDriver(ctx, d.node.Name, "podlv.dev")
 }
 
@@ -237,7 +231,7 @@ func (d *demo) cutPower(ctx context.Context) error {
 func (d *demo) deletePods(ctx context.Context) error {
 	d.note("deleting the pods, the snapshot and the claims")
 	// kubelet takes a pod away only after its volumes are gone; a claim's go after it.
-	for _, args := range [][]string{{"delete", "pods,volumesnapshots,pvc", "--all", "--wait", "--timeout=60s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
+	for _, args := range [][]string{{"delete", "pods,volumesnapshots,pvc", "--all", "--wait", "--timeout=180s"}, {"wait", "--for=delete", "pv", "--all", "--timeout=60s"}} {
 		if _, err := d.Kubectl(ctx, nil, args...); err != nil {
 			return err
 		}
@@ -284,7 +278,7 @@ func (d *demo) keepEvidence() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for name, args := range map[string][]string{
-		"podlv.log":   {"logs", "-n", "podlv-system", "-l", "app=podlv", "--tail=-1"},
+		"podlv.log":   {"logs", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "--all-containers", "--prefix", "--tail=-1"},
 		"pods.txt":    {"describe", "pods", "-A"},
 		"objects.txt": {"get", "all,events,csidrivers,csinodes", "-A", "-o", "wide"},
 	} {

@@ -66,6 +66,7 @@ var errTold = errors.New("told already")
 func outside(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	keep := flags.Bool("keep", false, "keep all logs also after a success")
+	archive := flags.String("image", "", "archive of podlv's image, called "+podlvImage+", in place of one of this machine's files")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -108,9 +109,21 @@ func outside(ctx context.Context, args []string) (err error) {
 	if err := keepCRDs(ctx, root, dir); err != nil {
 		return err
 	}
+	if err := keepChart(root, dir); err != nil {
+		return err
+	}
 	start := time.Now() // everything is built
 	if err := os.Mkdir(filepath.Join(dir, "images"), 0o755); err != nil {
 		return err
+	}
+	if *archive != "" {
+		b, err := os.ReadFile(*archive)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(imageFile(dir, podlvImage), b, 0o644); err != nil {
+			return err
+		}
 	}
 	code, err := cluster.Isolate(ctx, []string{insideCommand, dir, disks, programs, start.Format(time.RFC3339Nano)}, os.Stdout, os.Stderr)
 	switch {

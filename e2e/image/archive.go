@@ -5,6 +5,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -13,38 +14,66 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // Config is what an image says about itself.
 type Config struct {
-	Name       string   // "podlv.dev/podlv:demo"
-	Entrypoint []string // program and first arguments
+	Name         string   // "podlv.dev/podlv:demo"
+	Entrypoint   []string // program and first arguments
+	Architecture string   // as Go names it; this host's when empty
 }
 
-// Write packs the files as an image of one layer, in the form of "docker save":
-// the layer, its configuration and manifest.json.
+// blob is one content of an archive, which is named after its hash.
+type blob struct {
+	media string
+	data  []byte
+}
+
+func (b blob) digest() string { return fmt.Sprintf("%x", sha256.Sum256(b.data)) }
+
+func (b blob) path() string { return "blobs/sha256/" + b.digest() }
+
+// descriptor is how OCI refers to it.
+func (b blob) descriptor() map[string]any {
+	return map[string]any{"mediaType": b.media, "digest": "sha256:" + b.digest(), "size": len(b.data)}
+}
+
+// Write packs the files as an image of one layer: an OCI image layout with a manifest.json
+// beside it, as "docker save" writes it. containerd, docker and kind load it.
 func (r *Rootfs) Write(w io.Writer, c Config) error {
-	var layer bytes.Buffer
-	if err := r.writeLayer(&layer); err != nil {
+	var files bytes.Buffer
+	if err := r.writeLayer(&files); err != nil {
 		return fmt.Errorf("write image %s: %w", c.Name, err)
 	}
-	layerID := fmt.Sprintf("%x", sha256.Sum256(layer.Bytes()))
-	config, err := json.Marshal(map[string]any{
-		"architecture": runtime.GOARCH,
+	layer := blob{"application/vnd.oci.image.layer.v1.tar", files.Bytes()}
+	config, err := object("application/vnd.oci.image.config.v1+json", map[string]any{
+		"architecture": cmp.Or(c.Architecture, runtime.GOARCH),
 		"os":           "linux",
 		"config": map[string]any{
 			"Entrypoint": c.Entrypoint,
 			"Env":        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layerID}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layer.digest()}},
 	})
 	if err != nil {
 		return err
 	}
-	configName := fmt.Sprintf("%x.json", sha256.Sum256(config))
-	manifest, err := json.Marshal([]map[string]any{{
-		"Config": configName, "RepoTags": []string{c.Name}, "Layers": []string{layerID + ".tar"},
-	}})
+	manifest, err := object("application/vnd.oci.image.manifest.v1+json", map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+		"config": config.descriptor(), "layers": []any{layer.descriptor()},
+	})
+	if err != nil {
+		return err
+	}
+	entry := manifest.descriptor()
+	entry["platform"] = map[string]any{"architecture": cmp.Or(c.Architecture, runtime.GOARCH), "os": "linux"}
+	entry["annotations"] = map[string]any{"io.containerd.image.name": c.Name, "org.opencontainers.image.ref.name": c.Name[strings.LastIndex(c.Name, ":")+1:]}
+	index, err := object("", map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []any{entry}})
+	if err != nil {
+		return err
+	}
+	saved, err := object("", []map[string]any{{"Config": config.path(), "RepoTags": []string{c.Name}, "Layers": []string{layer.path()}}})
 	if err != nil {
 		return err
 	}
@@ -52,7 +81,14 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{configName, config}, {layerID + ".tar", layer.Bytes()}, {"manifest.json", manifest}} {
+	}{
+		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+		{"index.json", index.data},
+		{"manifest.json", saved.data},
+		{manifest.path(), manifest.data},
+		{config.path(), config.data},
+		{layer.path(), layer.data},
+	} {
 		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
 			return err
 		}
@@ -61,6 +97,12 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		}
 	}
 	return t.Close()
+}
+
+// object is a JSON document.
+func object(media string, v any) (blob, error) {
+	data, err := json.Marshal(v)
+	return blob{media, data}, err
 }
 
 // WriteFile is Write to a new file.

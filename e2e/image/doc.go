@@ -2,7 +2,8 @@
 
 // Package image makes container images from programs of this host: no engine, no
 // registry, no Dockerfile. There are only a Rootfs, the files of an image, and
-// Write, which packs it as an archive for "ctr images import" and "docker load".
+// Write, which packs it as an archive for "ctr images import", "docker load" and "kind load
+// image-archive".
 //
 // A program comes with the shared libraries that it names in its ELF header and
 // those that they name, found as ld.so(8) finds them. What a program opens by

@@ -5,13 +5,17 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,6 +69,59 @@ func TestSameFilesGiveSameArchive(t *testing.T) {
 	require.Contains(t, layer, "usr/bin/")
 	require.Contains(t, layer, "tmp/")
 	require.Contains(t, layer, "etc/mtab")
+
+	// The same by OCI's way.
+	type descriptor struct {
+		MediaType, Digest string
+		Size              int
+		Annotations       map[string]string
+	}
+	content := func(d descriptor, v any) {
+		t.Helper()
+		data, ok := files["blobs/sha256/"+strings.TrimPrefix(d.Digest, "sha256:")]
+		require.True(t, ok, d.Digest)
+		require.Len(t, data, d.Size)
+		require.Equal(t, d.Digest, fmt.Sprintf("sha256:%x", sha256.Sum256(data)))
+		if v != nil {
+			require.NoError(t, json.Unmarshal(data, v))
+		}
+	}
+	require.JSONEq(t, `{"imageLayoutVersion":"1.0.0"}`, string(files["oci-layout"]))
+	var index struct{ Manifests []descriptor }
+	require.NoError(t, json.Unmarshal(files["index.json"], &index))
+	require.Equal(t, map[string]string{"io.containerd.image.name": "x:1", "org.opencontainers.image.ref.name": "1"}, index.Manifests[0].Annotations)
+	var parts struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	content(index.Manifests[0], &parts)
+	var config struct {
+		Architecture string
+		Rootfs       struct {
+			DiffIDs []string `json:"diff_ids"`
+		}
+	}
+	content(parts.Config, &config)
+	content(parts.Layers[0], nil)
+	require.Equal(t, []string{parts.Layers[0].Digest}, config.Rootfs.DiffIDs)
+	require.Equal(t, runtime.GOARCH, config.Architecture)
+}
+
+func TestATreeIsAddedAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "usr", "bin"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "usr", "bin", "x"), []byte("x"), 0o750))
+	require.NoError(t, os.Symlink("usr/bin", filepath.Join(dir, "bin")))
+	r := &Rootfs{}
+	require.NoError(t, r.AddTree(dir))
+	var b bytes.Buffer
+	require.NoError(t, r.writeLayer(&b))
+	layer := archive(t, b.Bytes())
+	require.Len(t, layer, 4)
+	require.Equal(t, "x", string(layer["usr/bin/x"]))
+	require.Contains(t, layer, "bin")
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	require.ErrorContains(t, (&Rootfs{}).AddTree(dir), "neither a file, a folder nor a link")
 }
 
 func TestMissingProgramsAreAllNamed(t *testing.T) {

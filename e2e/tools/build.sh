@@ -4,8 +4,8 @@
 #   build.sh [DIR]   DIR defaults to ${PODLV_CACHE:-$HOME/.cache/podlv}/bin
 #
 # Result: kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
-# containerd containerd-shim-runc-v2 ctr etcd csi-resizer snapshot-controller. The
-# versions are pinned by the go.mod beside each tools.go. About 7 minutes on 2 cores
+# containerd containerd-shim-runc-v2 ctr etcd csi-resizer snapshot-controller helm. The
+# versions are pinned by the go.mod in the folder of each. About 7 minutes on 2 cores
 # the first time; what has not changed since is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,3 +35,4 @@ build containerd -tags "no_btrfs no_zfs no_aufs no_devmapper" -ldflags "-s -w" -
 build etcd -ldflags "-s -w" -o "$out/etcd" go.etcd.io/etcd/server/v3
 build sidecars -ldflags "-s -w" -o "$out/" github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer \
   github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller
+build helm -ldflags "-s -w" -o "$out/helm" helm.sh/helm/v3/cmd/helm

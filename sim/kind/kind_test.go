@@ -109,10 +109,10 @@ fakelvm vgcreate vg0 /var/lib/podlv-sim/n/disk0 &&
 fakelvm lvcreate --type thin-pool --size 2147483648b --name p vg0`, setup("n", g))
 }
 
-// demo are the objects of the demo, by kind and name.
-func demo(t *testing.T) map[string]string {
+// installed are the objects that are installed, by kind and name.
+func installed(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../e2e/demo/podlv.yaml")
+	text, err := os.ReadFile("../../deploy/manifests/podlv.yaml")
 	require.NoError(t, err)
 	all := map[string]string{}
 	for _, document := range strings.Split(string(text), "\n---\n") {
@@ -126,10 +126,10 @@ func demo(t *testing.T) map[string]string {
 	return all
 }
 
-func TestAgentsMayWhatTheyMayInTheDemo(t *testing.T) {
+func TestAgentsMayWhatTheyMayInACluster(t *testing.T) {
 	all, err := objects("pools: []", "10.0.0.1")
 	require.NoError(t, err)
-	want, seen := demo(t), 0
+	want, seen := installed(t), 0
 	for _, o := range all {
 		switch o := o.(type) {
 		case *rbacv1.ClusterRole:

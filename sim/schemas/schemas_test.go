@@ -143,9 +143,11 @@ func TestTheKeysOfStorageAreThoseOfTheAgent(t *testing.T) {
 			require.NotContains(t, err.Error(), "unknown field", "%s: %s", list, key)
 		}
 	}
-	example, err := os.ReadFile("../../deploy/classes.yaml")
+	page, err := os.ReadFile("../../docs/device-classes.md")
 	require.NoError(t, err)
-	require.NoError(t, schema(t, "scenario", "#/properties/storage").Validate(asJSON(t, example)))
+	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	require.NoError(t, schema(t, "scenario", "#/properties/storage").Validate(asJSON(t, []byte(example))))
 }
 
 func TestAReportIsValid(t *testing.T) {
