@@ -43,6 +43,7 @@ type pvState struct {
 	Ring, Seqno      int64
 	TextSize         int64
 	Missing, Blocked bool `json:",omitempty"`
+	Claimed, Written bool `json:",omitempty"`
 }
 
 type vgState struct {
@@ -120,7 +121,7 @@ func (h *Host) Save() ([]byte, error) {
 		sort.Slice(s.Content, func(a, b int) bool { return s.Content[a].At < s.Content[b].At })
 		if p := d.pv; p != nil {
 			at[p] = i
-			s.PV = &pvState{p.uuid, p.tags, p.start, p.area, p.extents, p.ring, p.seqno, p.textSize, p.missing, p.blocked}
+			s.PV = &pvState{p.uuid, p.tags, p.start, p.area, p.extents, p.ring, p.seqno, p.textSize, p.missing, p.blocked, p.claimed, p.written}
 		}
 		m.Disks = append(m.Disks, s)
 	}
@@ -205,7 +206,7 @@ func Load(state []byte) (*Host, error) {
 			d.pages[p.At] = &pg
 		}
 		if p := s.PV; p != nil {
-			d.pv = &physicalVolume{disk: d, uuid: p.UUID, tags: p.Tags, start: p.Start, area: p.Area, extents: p.Extents, ring: p.Ring, seqno: p.Seqno, textSize: p.TextSize, missing: p.Missing, blocked: p.Blocked}
+			d.pv = &physicalVolume{disk: d, uuid: p.UUID, tags: p.Tags, start: p.Start, area: p.Area, extents: p.Extents, ring: p.Ring, seqno: p.Seqno, textSize: p.TextSize, missing: p.Missing, blocked: p.Blocked, claimed: p.Claimed, written: p.Written}
 		}
 		h.disks = append(h.disks, d)
 	}
