@@ -35,6 +35,9 @@ type disk struct {
 	pv           *physicalVolume
 	opens        int
 	absent       bool
+
+	rotational, removable, readOnly bool
+	links                           []string
 }
 
 // physicalVolume is a disk with LVM's label.

@@ -26,6 +26,10 @@ type diskState struct {
 	Size         int64
 	Major, Minor int
 	Absent       bool        `json:",omitempty"`
+	Rotational   bool        `json:",omitempty"`
+	Removable    bool        `json:",omitempty"`
+	ReadOnly     bool        `json:",omitempty"`
+	Links        []string    `json:",omitempty"`
 	PV           *pvState    `json:",omitempty"`
 	Content      []pageState `json:",omitempty"`
 }
@@ -114,7 +118,7 @@ func (h *Host) Save() ([]byte, error) {
 	m := machineState{Name: h.name, Serial: h.serial, Auto: h.auto}
 	at := map[*physicalVolume]int{}
 	for i, d := range h.disks {
-		s := diskState{Path: d.path, Size: d.size, Major: d.major, Minor: d.minor, Absent: d.absent}
+		s := diskState{Path: d.path, Size: d.size, Major: d.major, Minor: d.minor, Absent: d.absent, Rotational: d.rotational, Removable: d.removable, ReadOnly: d.readOnly, Links: d.links}
 		for n, p := range d.pages {
 			s.Content = append(s.Content, pageState{n, p[:]})
 		}
@@ -194,7 +198,7 @@ func Load(state []byte) (*Host, error) {
 	h := New()
 	h.name, h.serial, h.auto = m.Name, m.Serial, m.Auto
 	for _, s := range m.Disks {
-		d := &disk{path: s.Path, size: s.Size, major: s.Major, minor: s.Minor, absent: s.Absent}
+		d := &disk{path: s.Path, size: s.Size, major: s.Major, minor: s.Minor, absent: s.Absent, rotational: s.Rotational, removable: s.Removable, readOnly: s.ReadOnly, links: s.Links}
 		for _, p := range s.Content {
 			if len(p.Data) != pageSize {
 				return nil, errors.New("fakelvm: state: a page of another size")
