@@ -5,10 +5,13 @@
 package driver_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +37,39 @@ func blank(t *testing.T, disk string) {
 	require.NoError(t, f.Sync())
 }
 
+// partitionTable writes a GPT without partitions, at both ends (UEFI 2.10, 5.3).
+func partitionTable(t *testing.T, disk string) {
+	t.Helper()
+	f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	end, err := f.Seek(0, 2)
+	require.NoError(t, err)
+	const sector, entries = 512, 128 * 128
+	last, le := uint64(end/sector)-1, binary.LittleEndian
+	protective := make([]byte, sector)
+	protective[446+4], protective[510], protective[511] = 0xee, 0x55, 0xaa
+	le.PutUint32(protective[446+8:], 1)
+	le.PutUint32(protective[446+12:], uint32(last))
+	_, err = f.WriteAt(protective, 0)
+	require.NoError(t, err)
+	for _, place := range []struct{ own, other, list uint64 }{{1, last, 2}, {last, 1, last - entries/sector}} {
+		h := make([]byte, sector)
+		copy(h, "EFI PART\x00\x00\x01\x00\x5c")
+		for at, lba := range map[int]uint64{24: place.own, 32: place.other, 40: 34, 48: last - 33, 72: place.list} {
+			le.PutUint64(h[at:], lba)
+		}
+		copy(h[56:], "podlv's test.GPT")
+		le.PutUint32(h[80:], 128)
+		le.PutUint32(h[84:], 128)
+		le.PutUint32(h[88:], crc32.ChecksumIEEE(make([]byte, entries)))
+		le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		_, err = f.WriteAt(h, int64(place.own)*sector)
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.Sync())
+}
+
 func sh(t *testing.T, command string) string {
 	t.Helper()
 	out, err := exec.Command("sh", "-c", command).CombinedOutput()
@@ -53,24 +89,22 @@ func TestRealDevicesAreRefused(t *testing.T) {
 		before, after string // shell; $D is the disk, $O another
 		path          string // disk when empty
 		pattern       bool   // it is named by one
+		table         bool   // a partition table is written before
 		words         string // empty: it is taken
 	}{
-		"blank":               {},
-		"blank, by a link":    {path: link},
-		"blank, by a pattern": {pattern: true},
-		"ext4":                {before: "mkfs.ext4 -q $D", words: "has a signature: ext4 at 0x438"},
-		"xfs":                 {before: "mkfs.xfs -q $D", words: "has a signature: xfs at 0x0"},
-		"btrfs":               {before: "mkfs.btrfs -q $D", words: "has a signature: btrfs at 0x10040"},
-		"swap":                {before: "mkswap -q $D", words: "has a signature: swap"},
-		"a partition table":   {before: "printf 'label: gpt\\n' | sfdisk -q --no-reread --no-tell-kernel $D", words: "has a signature: gpt at"},
-		"only the table's copy at the end": {
-			before: "printf 'label: gpt\\n' | sfdisk -q --no-reread --no-tell-kernel $D; dd if=/dev/zero of=$D bs=1M count=1 status=none conv=fsync",
-			words:  "has a signature: gpt at",
-		},
-		"a filesystem that was wiped": {before: "mkfs.ext4 -q $D; wipefs -qa $D", words: "is not blank"},
-		"random bytes":                {before: "dd if=/dev/urandom of=$D bs=4k count=1 seek=20 status=none conv=fsync", words: "is not blank"},
-		"a PV of somebody":            {before: "lvm pvcreate -q $D", after: "lvm pvremove -q -ff -y $D", words: "that podlv did not make"},
-		"a PV in a VG":                {before: "lvm vgcreate -q theirs $D", after: "lvm vgremove -q -y theirs; lvm pvremove -q $D", words: "that podlv did not make"},
+		"blank":                            {},
+		"blank, by a link":                 {path: link},
+		"blank, by a pattern":              {pattern: true},
+		"ext4":                             {before: "mkfs.ext4 -q $D", words: "has a signature: ext4 at 0x438"},
+		"xfs":                              {before: "mkfs.xfs -q $D", words: "has a signature: xfs at 0x0"},
+		"btrfs":                            {before: "mkfs.btrfs -q $D", words: "has a signature: btrfs at 0x10040"},
+		"swap":                             {before: "mkswap -q $D", words: "has a signature: swap"},
+		"a partition table":                {table: true, words: "has a signature: gpt at"},
+		"only the table's copy at the end": {table: true, before: "dd if=/dev/zero of=$D bs=1M count=1 status=none conv=fsync", words: "has a signature: gpt at"},
+		"a filesystem that was wiped":      {before: "mkfs.ext4 -q $D; wipefs -qa $D", words: "is not blank"},
+		"random bytes":                     {before: "dd if=/dev/urandom of=$D bs=4k count=1 seek=20 status=none conv=fsync", words: "is not blank"},
+		"a PV of somebody":                 {before: "lvm pvcreate -q $D", after: "lvm pvremove -q -ff -y $D", words: "that podlv did not make"},
+		"a PV in a VG":                     {before: "lvm vgcreate -q theirs $D", after: "lvm vgremove -q -y theirs; lvm pvremove -q $D", words: "that podlv did not make"},
 		"a PV of ours": {
 			before: "lvm pvcreate -q --norestorefile --uuid podlv0-aaaa-bbbb-cccc-dddd-eeee-ffffff $D", after: "lvm pvremove -q -y $D",
 		},
@@ -101,6 +135,9 @@ func TestRealDevicesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			blank(t, disk)
+			if row.table {
+				partitionTable(t, disk)
+			}
 			expand := strings.NewReplacer("$D", disk, "$O", other)
 			if row.before != "" {
 				sh(t, "set -e; "+expand.Replace(row.before))
@@ -157,7 +194,8 @@ func (n *realNode) setUp() {
 		return strings.TrimSpace(string(out)) == "thin,pool active"
 	}, time.Minute, 200*time.Millisecond, "the log: %s", n.log)
 	require.Equal(n.t, "2", n.lvm("vgs", "--noheadings", "-o", "pv_count", "vg0"))
-	require.Len(n.t, strings.Fields(n.lvm("lvs", "-a", "--noheadings", "-o", "lv_name", "vg0")), 3, "the pool, its data and its metadata")
+	lvs := slices.DeleteFunc(strings.Fields(n.lvm("lvs", "-a", "--noheadings", "-o", "lv_name", "vg0")), func(name string) bool { return strings.HasPrefix(name, "csi-") })
+	require.Len(n.t, lvs, 3, "the pool, its data and its metadata")
 	require.Equal(n.t, "2", fmt.Sprint(strings.Count(n.lvm("pvs", "--noheadings", "-o", "pv_uuid"), "podlv0-")))
 }
 
