@@ -221,7 +221,7 @@ func TestRealSetUp(t *testing.T) {
 }
 
 // TestRealSetUpGoesOnAfterADeath kills the agent before and after each command that
-// changes something. TestSetUpGoesOnAfterADeath has the deaths inside of commands.
+// changes something. TestSetUpAtEveryCrashPoint has the deaths inside of commands.
 func TestRealSetUpGoesOnAfterADeath(t *testing.T) {
 	for _, command := range []string{"pvcreate", "vgcreate", "lvcreate"} {
 		for _, when := range []string{"before", "after"} {

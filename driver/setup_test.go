@@ -371,10 +371,10 @@ func TestThinPoolThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// TestSetUpGoesOnAfterADeath lets the agent die at every point of making a VG, growing
+// TestSetUpAtEveryCrashPoint lets the agent die at every point of making a VG, growing
 // another and making a thin pool in both, with LVM's own deaths between its commits. The
 // next agent makes of it what would have been.
-func TestSetUpGoesOnAfterADeath(t *testing.T) {
+func TestSetUpAtEveryCrashPoint(t *testing.T) {
 	const text = `
 pools:
 - {name: a, volumeGroup: vg0, thinPool: pool0, thinPoolSize: 80%, devices: [{path: /dev/sda}, {path: /dev/sdb}]}
@@ -404,6 +404,9 @@ classes: [{name: a, pool: a, default: true}, {name: b, pool: b}]
 		} {
 			for _, boot := range []bool{false, true} {
 				points++
+				if !drawn(points) {
+					continue
+				}
 				t.Run(fmt.Sprintf("dies at step %d, %s, boot %t", step, when, boot), func(t *testing.T) {
 					n := scene(t)
 					crash(n.host)
@@ -423,5 +426,5 @@ classes: [{name: a, pool: a, default: true}, {name: b, pool: b}]
 			}
 		}
 	}
-	t.Logf("went through %d points of %d steps", points, steps)
+	t.Logf("went through %s of %d steps", pointCount(points), steps)
 }
