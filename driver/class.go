@@ -51,6 +51,9 @@ type Pool struct {
 	ThinPool    string // empty: the VG's own extents
 	Reserve     int64  // bytes of free space that podlv leaves alone
 	Inline      InlinePool
+	// Devices are what the VG is made of, and grows by. None: somebody else makes it.
+	Devices []DeviceRule
+	Make    ThinPoolSize // how the thin pool is made
 }
 
 // InlinePool is how inline and generic ephemeral volumes share a pool with claims.
@@ -66,22 +69,22 @@ const (
 	inlineNone     = "none"     // the scheduler is not told of them
 )
 
-// Classes is a node's configuration of device classes. It does not change.
+// Classes is a configuration of device classes: as ParseClasses gives it that of all
+// nodes, with each pool as it is on the first of its nodes; as On gives it that of one. It
+// does not change.
 type Classes struct {
 	classes []Class
 	pools   []Pool
+
+	all     []Class  // of all nodes
+	parts   [][]part // by pool
+	unknown bool     // the node's labels are not known yet
 }
 
 // classFile is the file's form. Every value is read as text, so that each one
 // that is wrong can be reported, not only the first.
 type classFile struct {
-	Pools []struct {
-		Name        text `json:"name"`
-		VolumeGroup text `json:"volumeGroup"`
-		ThinPool    text `json:"thinPool,omitempty"`
-		Reserve     text `json:"reserve,omitempty"`
-		InlinePool  text `json:"inlinePool,omitempty"`
-	} `json:"pools"`
+	Pools   []poolFile `json:"pools"`
 	Classes []struct {
 		Name          text `json:"name"`
 		Default       text `json:"default,omitempty"`
@@ -97,6 +100,13 @@ type classFile struct {
 		Wipe          text `json:"wipe,omitempty"`
 		Overprovision text `json:"overprovision,omitempty"`
 	} `json:"classes"`
+}
+
+type poolFile struct {
+	Name       text        `json:"name"`
+	InlinePool text        `json:"inlinePool,omitempty"`
+	Nodes      []nodesFile `json:"nodes,omitempty"`
+	partFile   `json:",inline"`
 }
 
 // text is a scalar as it was written: 5, "5" and 5Gi are all quantities.
@@ -152,22 +162,22 @@ func (c *Classes) readPools(file classFile, p *problems) map[string]Pool {
 	taken := map[string]string{}
 	for i, f := range file.Pools {
 		at := fmt.Sprintf("pools[%d]", i)
-		pool := Pool{Name: string(f.Name), VolumeGroup: string(f.VolumeGroup), ThinPool: string(f.ThinPool), Reserve: p.quantity(at+".reserve", f.Reserve, 0)}
-		pool.Inline = p.inlinePool(at+".inlinePool", string(f.InlinePool))
+		inline := p.inlinePool(at+".inlinePool", string(f.InlinePool))
+		parts := f.readParts(at, p)
+		for i := range parts {
+			parts[i].Name, parts[i].Inline = string(f.Name), inline
+		}
+		pool := parts[0].Pool
+		c.parts = append(c.parts, parts)
 		if !className.MatchString(pool.Name) {
 			p.add("%s.name: %q: must be up to 63 of a-z 0-9 and hyphens inside", at, pool.Name)
 		}
 		if _, twice := known[pool.Name]; twice {
 			p.add("%s.name: %q: another pool has that name", at, pool.Name)
 		}
-		if err := lvm.ValidateName(pool.VolumeGroup, cmp.Or(pool.ThinPool, "x")); err != nil {
-			p.add("%s.volumeGroup or thinPool: %w", at, err)
+		if len(f.Nodes) == 0 { // of others it depends on the node
+			p.once(at, pool, taken)
 		}
-		place := pool.VolumeGroup + "/" + pool.ThinPool
-		if other, twice := taken[place]; twice {
-			p.add("%s: VG %q thin pool %q is pool %q already: its bytes would be counted twice", at, pool.VolumeGroup, pool.ThinPool, other)
-		}
-		taken[place] = pool.Name
 		known[pool.Name] = pool
 		c.pools = append(c.pools, pool)
 	}
@@ -214,6 +224,7 @@ func (c *Classes) readClasses(file classFile, pools map[string]Pool, p *problems
 		class.readOverprovision(at, f.Overprovision, p)
 		c.classes = append(c.classes, class)
 	}
+	c.all = c.classes
 	if len(defaults) > 1 {
 		p.add("classes: %s are all the default, only one can be", list(defaults))
 	}
@@ -300,6 +311,9 @@ func (c *Classes) Named(name string) (Class, error) {
 		}
 		names = append(names, class.Name)
 	}
+	if c.unknown {
+		return Class{}, fmt.Errorf("%w: class %q: which pools this node has depends on its labels, and they could not be read yet", lvm.ErrUnavailable, name)
+	}
 	if name == "" {
 		return Class{}, fmt.Errorf("%w: class: none is named and this node has no default class; name one of %s", errInvalid, list(names))
 	}
@@ -315,11 +329,21 @@ func (c *Classes) of(h handle, name string) (Class, error) {
 	return class, nil
 }
 
-// VolumeGroups are the VGs that the pools are on, each once.
+// VolumeGroups are the VGs that the pools are on, each once; while the node's labels are
+// not known, all that they may be on.
 func (c *Classes) VolumeGroups() []string {
 	seen := map[string]bool{}
 	var names []string
-	for _, p := range c.pools {
+	pools := c.pools
+	if c.unknown {
+		pools = nil
+		for _, parts := range c.parts {
+			for _, p := range parts {
+				pools = append(pools, p.Pool)
+			}
+		}
+	}
+	for _, p := range pools {
 		if !seen[p.VolumeGroup] {
 			seen[p.VolumeGroup] = true
 			names = append(names, p.VolumeGroup)
@@ -330,7 +354,12 @@ func (c *Classes) VolumeGroups() []string {
 
 // Check compares the configuration with the VGs that the node has. The error
 // names every problem.
-func (c *Classes) Check(groups []lvm.VolumeGroup) error {
+func (c *Classes) Check(groups []lvm.VolumeGroup) error { return c.check(groups, false) }
+
+// fits is Check of classes that are taken up: what the agent will make need not be there.
+func (c *Classes) fits(groups []lvm.VolumeGroup) error { return c.check(groups, true) }
+
+func (c *Classes) check(groups []lvm.VolumeGroup, later bool) error {
 	p := &problems{}
 	found := map[string][]lvm.VolumeGroup{}
 	var have []string
@@ -341,6 +370,8 @@ func (c *Classes) Check(groups []lvm.VolumeGroup) error {
 	for _, pool := range c.pools {
 		g := found[pool.VolumeGroup]
 		switch {
+		case len(g) == 0 && later && len(pool.Devices) > 0:
+			continue
 		case len(g) == 0:
 			p.add("pool %q: there is no VG %q on this node; there are %s", pool.Name, pool.VolumeGroup, list(have))
 			continue
@@ -350,6 +381,9 @@ func (c *Classes) Check(groups []lvm.VolumeGroup) error {
 		}
 		if pool.ThinPool != "" {
 			l, ok := g[0].LogicalVolume(pool.ThinPool)
+			if !ok && later && pool.Make.Percent > 0 {
+				continue
+			}
 			if !ok || !l.IsThinPool() {
 				p.add("pool %q: VG %q has no thin pool %q", pool.Name, pool.VolumeGroup, pool.ThinPool)
 				continue

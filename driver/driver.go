@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
@@ -42,6 +43,7 @@ type Config struct {
 	Stamp      func(device string) (string, error) // lvm.Stamp
 	Mounter    Mounter
 	Devices    Devices
+	Disks      Disks // nil: no devices are taken for VGs
 	Filesystem Filesystem
 	Cluster    *Cluster             // nil: nothing is provisioned for claims
 	Pods       Pods                 // nil without a Kubernetes API
@@ -67,6 +69,7 @@ type Driver struct {
 	settle   *settler
 	keeper   *keeper
 	reaper   *reaper
+	setup    *setup
 	identity *identity
 	node     *node
 	control  *controller
@@ -106,6 +109,7 @@ func New(c Config) (*Driver, error) {
 	if d.metrics, err = newMetrics(d.registry, d.client.Running); err != nil {
 		return nil, err
 	}
+	c.Classes.on(d.labels)
 	d.model = newModel(d.client, c.Stamp, c.Clock)
 	d.settle = newSettler(d.client, c.Clock, c.Log)
 	if c.Cluster != nil {
@@ -139,7 +143,25 @@ func New(c Config) (*Driver, error) {
 		config: c.Reaper, lvm: d.client, mounts: c.Mounter, witnesses: witnesses, cluster: c.Cluster, locks: &d.node.locks, persistent: volumes,
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
 	}
+	d.setup = &setup{
+		lvm: d.client, model: d.model, classes: c.Classes, disks: c.Disks, events: events{recorder: c.Events, node: c.NodeName}, metrics: d.metrics, clock: c.Clock, log: c.Log,
+	}
+	if d.publish != nil {
+		d.setup.tell = func(h health) { d.publish.health.Store(&h) }
+	}
 	return d, nil
+}
+
+// labels are those of the node; none without a Kubernetes API.
+func (d *Driver) labels(ctx context.Context) (map[string]string, error) {
+	if d.config.Cluster == nil {
+		return nil, nil
+	}
+	node, err := d.config.Cluster.Client.CoreV1().Nodes().Get(ctx, d.config.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return node.Labels, nil
 }
 
 // Run serves until ctx ends, and then until the calls and commands that run have
@@ -182,6 +204,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		}()
 	}
 	task("serve CSI", func() error { return server.Serve(socket) })
+	task("set up pools", func() error { d.setup.run(ctx); return nil })
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
 	task("snapshots", func() error { return snapshots(ctx) })

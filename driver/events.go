@@ -43,3 +43,19 @@ func (e events) snapshotTrouble(l lvm.LogicalVolume, trouble string) {
 	}
 	e.recorder.Eventf(ref, corev1.EventTypeWarning, "PodlvSnapshotFull", "on node %s: %s (%.0f%% of %s; see %s of the VolumeSnapshotClass)", e.node, trouble, l.DataPercent, lvm.FormatSize(l.Size), parameterSnapshotSize)
 }
+
+// trouble: a pool of the node is not as it should be. It is said on the Node.
+func (e events) trouble(t trouble) {
+	e.onNode(corev1.EventTypeWarning, t.reason, t.String())
+}
+
+// setUp: something was made on the node.
+func (e events) setUp(reason, what string) { e.onNode(corev1.EventTypeNormal, reason, what) }
+
+func (e events) onNode(kind, reason, words string) {
+	if e.recorder == nil {
+		return
+	}
+	// The UID is the name, as in kubelet's own events: kubectl describe node finds them so.
+	e.recorder.Event(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: e.node, UID: types.UID(e.node)}, kind, reason, words)
+}

@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -83,7 +84,7 @@ var FilesystemUUID = filesystemUUID
 
 // Reload looks at the file of classes now.
 func (d *Driver) Reload(ctx context.Context) {
-	d.config.Classes.reload(ctx, d.client, d.config.Log)
+	d.config.Classes.reload(ctx, d.client, d.config.Clock, d.config.Log)
 }
 
 // KeepSnapshots is one look at thick snapshots, and says whether there are any.
@@ -114,3 +115,28 @@ func (d *Driver) Metrics() *prometheus.Registry { return d.registry }
 
 // Largest is what GetCapacity says of a class.
 func Largest(g lvm.VolumeGroup, class Class) int64 { return largest(g, class, 0) }
+
+// SetUp is one pass of making what the pools are to have.
+func (d *Driver) SetUp(ctx context.Context) { d.setup.pass(ctx) }
+
+// TellHealth writes what SetUp found to the Node.
+func (d *Driver) TellHealth(ctx context.Context) error {
+	if err := d.publish.resources.read(ctx); err != nil {
+		return err
+	}
+	return d.publish.tellHealth(ctx)
+}
+
+// Takeable says whether a device is taken that a pool names, by its path or by a pattern,
+// and as which PV.
+func Takeable(disks Disks, path string, named bool) (uuid string, err error) {
+	d, ok, err := disks.Disk(path)
+	if err != nil || !ok {
+		return "", errors.Join(err, errNotThere)
+	}
+	if err := described(d, named); err != nil {
+		return "", err
+	}
+	f, err := inspect(disks, d)
+	return f.uuid, err
+}

@@ -42,6 +42,7 @@ type fakeNode struct {
 	name    string                              // "node1" when empty
 	cluster *driver.Cluster                     // nil: the agent provisions nothing
 	timer   clock.Clock                         // of the agent; nil: clock
+	disks   driver.Disks                        // nil: the host's
 	stamp   func(device string) (string, error) // nil: the host's
 	log     io.Writer
 	socket  string // of an agent that runs
@@ -112,7 +113,7 @@ func (n *fakeNode) restart() {
 	}
 	var err error
 	n.agent, err = driver.New(driver.Config{
-		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Stamp: stamp, Mounter: fake, Devices: fake, Filesystem: fake,
+		NodeName: cmp.Or(n.name, "node1"), Version: "test", Socket: n.socket, Classes: n.classes, Runner: n.host, Stamp: stamp, Mounter: fake, Devices: fake, Disks: cmp.Or[driver.Disks](n.disks, fake), Filesystem: fake,
 		Pods: n.pods, Cluster: n.cluster, Kubelet: fakeFolders{n.host}, Events: n.events, Reaper: n.reaper, Clock: timer,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

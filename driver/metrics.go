@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,8 @@ type metrics struct {
 	rpcs     *prometheus.HistogramVec
 	orphans  *prometheus.GaugeVec
 	reaped   *prometheus.CounterVec
+	ready    *prometheus.GaugeVec
+	refused  *prometheus.GaugeVec
 }
 
 // hungAfter is when a command that is still running counts as hung.
@@ -37,6 +40,12 @@ func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*
 			Name: "podlv_orphans_removed_total", Help: "LVs that nobody asked for any more and that the agent tried to remove, by volume group, kind (inline, volume, snapshot, temporary) and result (ok, failed).",
 		}, []string{"vg", "kind", "result"}),
 	}
+	m.ready = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "podlv_pool_ready", Help: "1 when a pool of this node is as the device classes have it, else 0.",
+	}, []string{"pool"})
+	m.refused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "podlv_devices_refused", Help: "Devices, or patterns of devices, that a pool names and that are not taken, by reason (Missing, Count, Kind, Media, InUse, Signature, Content, Twice, Error).",
+	}, []string{"pool", "reason"})
 	hung := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "podlv_lvm_commands_hung", Help: "lvm commands that have been running for more than a minute.",
 	}, func() float64 {
@@ -48,7 +57,7 @@ func newMetrics(registry prometheus.Registerer, running func() []lvm.Running) (*
 		}
 		return float64(n)
 	})
-	for _, c := range []prometheus.Collector{m.commands, m.rpcs, m.orphans, m.reaped, hung} {
+	for _, c := range []prometheus.Collector{m.commands, m.rpcs, m.orphans, m.reaped, m.ready, m.refused, hung} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -80,6 +89,23 @@ func (m *metrics) saw(kind string, orphans []lvm.LogicalVolume, groups []string)
 	}
 	for _, l := range orphans {
 		m.orphans.WithLabelValues(l.VG, kind).Inc()
+	}
+}
+
+// pools takes down what keeps pools from being ready.
+func (m *metrics) pools(classes *Classes, troubles []trouble) {
+	m.ready.Reset()
+	m.refused.Reset()
+	for _, p := range classes.pools {
+		m.ready.WithLabelValues(p.Name).Set(1)
+	}
+	for _, t := range troubles {
+		if t.pool != "" {
+			m.ready.WithLabelValues(t.pool).Set(0)
+		}
+		if t.path != "" {
+			m.refused.WithLabelValues(t.pool, strings.TrimPrefix(t.condition(), "Device")).Inc()
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type model struct {
 	groups  []lvm.VolumeGroup
 	stamps  map[string]string // PV → what it had before the report was made
 	blind   bool              // a PV could not be read
+	stale   bool              // something was changed that no stamp tells of
 	at      time.Time
 	version int64
 	taken   map[string]int64 // pool → bytes that volumes have taken since the report
@@ -123,6 +124,16 @@ func (m *model) recent(ctx context.Context, age time.Duration) ([]lvm.VolumeGrou
 	return groups, err
 }
 
+// forget makes the next report a new one: a VG that was made is on disks that no report
+// has.
+func (m *model) forget() {
+	if m.turn.Acquire(context.Background(), 1) != nil {
+		return // never: the context cannot end
+	}
+	defer m.turn.Release(1)
+	m.stale = true
+}
+
 func (m *model) lock(ctx context.Context) error {
 	if err := m.turn.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for a report of the VGs: %w", err)
@@ -138,7 +149,7 @@ func (m *model) fresh(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
 	if m.blind {
 		age = blindAge
 	}
-	if m.version > 0 && m.clock.Since(m.at) < age && maps.Equal(stamps, m.stamps) {
+	if m.version > 0 && !m.stale && m.clock.Since(m.at) < age && maps.Equal(stamps, m.stamps) {
 		return m.groups, m.version, nil
 	}
 	for range modelTries {
@@ -147,7 +158,7 @@ func (m *model) fresh(ctx context.Context) ([]lvm.VolumeGroup, int64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		m.groups, m.stamps, m.at, m.taken = groups, stamps, at, nil
+		m.groups, m.stamps, m.at, m.taken, m.stale = groups, stamps, at, nil, false
 		m.version++
 		if stamps = m.read(groups); maps.Equal(stamps, m.stamps) {
 			break

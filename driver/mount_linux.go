@@ -459,3 +459,12 @@ func run(name string, args ...string) ([]byte, error) {
 	}
 	return stdout, nil
 }
+
+// exitCode is that of a program that run says has failed; -1 of anything else.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}

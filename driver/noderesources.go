@@ -21,7 +21,8 @@ type nodeResources struct {
 	node   string
 	client kubernetes.Interface
 
-	have map[string]int64 // pool → bytes; nil: not read yet
+	have      map[string]int64 // pool → bytes; nil: not read yet
+	condition *corev1.NodeCondition
 }
 
 // read takes up what is on the Node.
@@ -30,7 +31,7 @@ func (r *nodeResources) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", r.node, err)
 	}
-	r.have = resourcesOf(node)
+	r.have, r.condition = resourcesOf(node), conditionOf(node)
 	return nil
 }
 

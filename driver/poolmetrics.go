@@ -100,8 +100,10 @@ func (m *poolMetrics) Collect(ch chan<- prometheus.Metric) {
 		if pool.ThinPool != "" {
 			thin, _ := g.LogicalVolume(pool.ThinPool)
 			size = thin.Size
-			gauge(thinData, thin.DataPercent/100, pool.Name)
-			gauge(thinMetadata, thin.MetadataPercent/100, pool.Name)
+			if thin.DataPercent >= 0 { // known: it is active
+				gauge(thinData, thin.DataPercent/100, pool.Name)
+				gauge(thinMetadata, thin.MetadataPercent/100, pool.Name)
+			}
 		}
 		gauge(poolSize, float64(size), pool.Name)
 		gauge(poolFree, float64(ledger{classes: classes}.free(g, pool)), pool.Name)

@@ -73,3 +73,19 @@ podlv_volumes{class="thin",kind="volume"} 1
 	require.NoError(t, err)
 	require.Empty(t, problems, "Prometheus' conventions")
 }
+
+// Nobody knows how full a thin pool is that is not active: it is not less than empty.
+func TestInactiveThinPoolHasNoRatio(t *testing.T) {
+	n := newFakeNodeOn(t, 1, `
+pools: [{name: lazy, volumeGroup: vg0, thinPool: pool}]
+classes: [{name: thin, pool: lazy}]
+`)
+	n.lvm("lvcreate", "--yes", "--type", "thin-pool", "--name", "pool", "--size", "1g", "vg0")
+	n.lvm("lvchange", "-an", "vg0/pool")
+	n.restart()
+	for _, metric := range []string{"podlv_thin_pool_data_ratio", "podlv_thin_pool_metadata_ratio"} {
+		count, err := testutil.GatherAndCount(n.agent.Metrics(), metric)
+		require.NoError(t, err)
+		require.Zero(t, count, metric)
+	}
+}

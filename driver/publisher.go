@@ -47,6 +47,7 @@ type publisher struct {
 	clock   clock.Clock
 	log     *slog.Logger
 
+	health  atomic.Pointer[health]
 	changes atomic.Int64 // goes up with every change of what the API server has
 	since   atomic.Int64 // when all was last as the disks have it, Unix nanoseconds
 
@@ -124,7 +125,7 @@ func (p *publisher) run(ctx context.Context) {
 	failed := ""
 	for {
 		wait, last := publishPoll, p.clock.Now()
-		if p.synced() {
+		if p.synced() && !p.classes.Get().unknown {
 			err := p.publish(ctx)
 			switch {
 			case ctx.Err() != nil:
@@ -166,6 +167,21 @@ func (p *publisher) publish(ctx context.Context) error {
 	if err := p.read(ctx); err != nil {
 		return err
 	}
+	// Neither keeps the other from being told.
+	return errors.Join(p.tellHealth(ctx), p.publishCapacity(ctx))
+}
+
+// tellHealth writes whether the node's pools are ready, once that is known.
+func (p *publisher) tellHealth(ctx context.Context) error {
+	h := p.health.Load()
+	if h == nil {
+		return nil
+	}
+	return p.resources.tell(ctx, *h, metav1.NewTime(p.clock.Now()))
+}
+
+// publishCapacity is publish of what the pools have; the caller holds the turn to write.
+func (p *publisher) publishCapacity(ctx context.Context) error {
 	start := p.clock.Now()
 	now := published{changes: p.changes.Load(), coming: p.coming.version(), classes: p.classes.Get()}
 	groups, report, err := p.model.volumeGroups(ctx)

@@ -25,12 +25,22 @@ import (
 // after the program does its work.
 func (n *realNode) trap(program, when string) {
 	n.t.Helper()
+	// Reports and the tag's lvchange are not the step that is meant.
+	n.trapRun(program, cmp.Or(map[string]string{"lvm": "lvcreate*|lvremove*"}[program], "*"), when)
+}
+
+// trapLVM is trap of the lvm commands that are meant, a pattern of sh's case.
+func (n *realNode) trapLVM(meant, when string) {
+	n.t.Helper()
+	n.trapRun("lvm", meant, when)
+}
+
+func (n *realNode) trapRun(program, meant, when string) {
+	n.t.Helper()
 	real, err := exec.LookPath(program)
 	require.NoError(n.t, err)
 	dir := n.t.TempDir()
-	// Reports and the tag's lvchange are not the step that is meant.
-	meant := map[string]string{"lvm": "lvcreate*|lvremove*"}[program]
-	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in %s) ;; *) exec %s \"$@\";; esac\n", cmp.Or(meant, "*"), real)
+	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in %s) ;; *) exec %s \"$@\";; esac\n", meant, real)
 	if when == "before" {
 		script += "kill -9 $PPID\n"
 	} else {

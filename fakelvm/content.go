@@ -147,6 +147,9 @@ func (p *physicalVolume) overlay(h *Host, buf []byte, off int64) {
 		put(mdaOffset+p.ring, text[:fit])
 		put(mdaOffset+mdaHeaderSize, text[fit:])
 	}
+	if p.vg == nil && p.written {
+		put(mdaOffset+mdaHeaderSize, []byte("an old text"))
+	}
 	binary.LittleEndian.PutUint32(header, checksum(header[4:]))
 	put(mdaOffset, header)
 }
@@ -164,7 +167,7 @@ func (p *physicalVolume) label() []byte {
 	binary.LittleEndian.PutUint64(s[104:], mdaOffset)
 	binary.LittleEndian.PutUint64(s[112:], uint64(p.area))
 	binary.LittleEndian.PutUint32(s[136:], 2)
-	if p.vg != nil {
+	if p.vg != nil || p.claimed {
 		binary.LittleEndian.PutUint32(s[140:], 1)
 	}
 	binary.LittleEndian.PutUint32(s[16:], checksum(s[20:]))

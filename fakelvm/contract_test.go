@@ -4,6 +4,8 @@ package fakelvm_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -34,6 +36,14 @@ func TestContract(t *testing.T) {
 				Striped: true, RAID1: true, Thin: true, Snapshots: true, Stamp: h.Stamp,
 				HideDisk: func(disk string) (func() error, error) {
 					return func() error { return h.ReturnDisk(disk) }, h.TakeDisk(disk)
+				},
+				DieCreating: func(vg, disk string) error {
+					h.CrashDuring(h.Steps()+1, fakelvm.BeforeCommit)
+					if _, err := h.Run(context.Background(), "vgcreate", vg, disk); !errors.Is(err, fakelvm.ErrCrashed) {
+						return fmt.Errorf("vgcreate did not die: %w", err)
+					}
+					h.Restart()
+					return nil
 				},
 			},
 		}

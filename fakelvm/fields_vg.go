@@ -121,7 +121,7 @@ var pvFields = []field{
 	ofPV("pv_mda_used_count", typeNumber, here(func(*physicalVolume) int64 { return 1 })),
 	ofPV("pv_ba_start", typeSize, func(*physicalVolume) value { return formatNumber(0) }),
 	ofPV("pv_ba_size", typeSize, func(*physicalVolume) value { return formatNumber(0) }),
-	pvFlag("pv_in_use", "used", func(p *physicalVolume) bool { return p.vg != nil }),
+	pvFlag("pv_in_use", "used", func(p *physicalVolume) bool { return p.vg != nil || p.claimed }),
 	pvFlag("pv_duplicate", "duplicate", func(*physicalVolume) bool { return false }),
 	none("pv", typeString, "pv_device_id"),
 	none("pv", typeString, "pv_device_id_type"),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -19,6 +20,9 @@ import (
 type Disk struct {
 	Path string // for instance /dev/fake0
 	Size int64  // bytes; whole sectors of 512 are used
+	// What the kernel says of it, and other paths that lead to it.
+	Rotational, Removable, ReadOnly bool
+	Links                           []string
 }
 
 // Host is one fake machine. New makes one; the zero value is not usable.
@@ -94,7 +98,10 @@ func (h *Host) AddDisk(d Disk) error {
 	if h.disk(d.Path) != nil {
 		return fmt.Errorf("fakelvm: there is a disk %s already", d.Path)
 	}
-	h.disks = append(h.disks, &disk{path: d.Path, size: d.Size / sectorSize * sectorSize, major: 98, minor: 16 * (len(h.disks) + 1)})
+	h.disks = append(h.disks, &disk{
+		path: d.Path, size: d.Size / sectorSize * sectorSize, major: 98, minor: 16 * (len(h.disks) + 1),
+		rotational: d.Rotational, removable: d.Removable, readOnly: d.ReadOnly, links: slices.Clone(d.Links),
+	})
 	return nil
 }
 

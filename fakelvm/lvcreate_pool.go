@@ -170,11 +170,25 @@ func (c *command) createPool(req creation) int {
 	md.segs = []segment{{count: meta, stripes: []stripe{{g.log.pv, g.log.start}}}}
 	l.segs = []segment{{count: req.extents}}
 	l.pool = &thinPoolState{lv: l, data: data, meta: md, chunk: chunk, zero: c.last("zero") != "n"}
+	c.partOfPool(req, l, md)
 	c.extra = 1
 	if spare == nil && vg.spare() != nil { // a new spare is a commit of its own
 		c.extra = 2
 	}
 	return c.place([]*logicalVolume{l, md, data}, l, false)
+}
+
+// partOfPool is the first commit of a new pool, if the command is to die after it: the
+// metadata, so that it can be zeroed, as an LV of the pool's name and tags.
+func (c *command) partOfPool(req creation, pool, meta *logicalVolume) {
+	if !c.s.crash || c.s.point != BetweenCommits {
+		return
+	}
+	part := c.newLV(req, linear, pool.name)
+	part.size, part.segs = meta.size, meta.segs
+	req.vg.link(part)
+	c.commit(req.vg)
+	c.s.at(BetweenCommits)
 }
 
 // spare is the VG's spare metadata LV, or nil.

@@ -35,6 +35,9 @@ type disk struct {
 	pv           *physicalVolume
 	opens        int
 	absent       bool
+
+	rotational, removable, readOnly bool
+	links                           []string
 }
 
 // physicalVolume is a disk with LVM's label.
@@ -48,6 +51,8 @@ type physicalVolume struct {
 	area    int64   // size of the metadata area, bytes
 	missing bool    // marked so in the VG's metadata
 	blocked bool    // allocation is switched off (pvchange -x n)
+	claimed bool    // marked as part of a VG by a command that died before its commit
+	written bool    // of an orphan: its metadata area has an old text
 	used    []usage // sorted by start
 
 	ring int64 // where in the area the current text begins

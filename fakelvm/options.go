@@ -55,7 +55,7 @@ var commandOptions = map[string]string{
 	"vgs":        reportOptions,
 	"pvs":        reportOptions + " trustcache:-",
 	"fullreport": reportOptions + " trustcache:-",
-	"pvcreate":   "force/f: metadatasize:size dataalignment:- metadatacopies:- uuid/u:- norestorefile:- zero/Z:yn labelsector:- bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:- reportformat:-",
+	"pvcreate":   "force/f: metadatasize:size dataalignment:- metadatacopies:- uuid/u:uuid norestorefile: zero/Z:yn labelsector:- bootloaderareasize:- restorefile:- setphysicalvolumesize:- pvmetadatacopies:- reportformat:-",
 	"pvremove":   "force/f: reportformat:-",
 	"pvchange":   "addtag:tag deltag:tag allocatable/x:yn select/S:str autobackup/A:yn uuid/u:- metadataignore:-",
 	"vgcreate":   "addtag:tag physicalextentsize/s:size metadatasize:size dataalignment:- systemid:str force/f: autobackup/A:yn alloc:alloc maxlogicalvolumes/l:- maxphysicalvolumes/p:- metadatacopies:- vgmetadatacopies:- zero/Z:yn setautoactivation:yn shared:- clustered/c:- labelsector:- pvmetadatacopies:- reportformat:-",

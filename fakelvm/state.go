@@ -26,6 +26,10 @@ type diskState struct {
 	Size         int64
 	Major, Minor int
 	Absent       bool        `json:",omitempty"`
+	Rotational   bool        `json:",omitempty"`
+	Removable    bool        `json:",omitempty"`
+	ReadOnly     bool        `json:",omitempty"`
+	Links        []string    `json:",omitempty"`
 	PV           *pvState    `json:",omitempty"`
 	Content      []pageState `json:",omitempty"`
 }
@@ -43,6 +47,7 @@ type pvState struct {
 	Ring, Seqno      int64
 	TextSize         int64
 	Missing, Blocked bool `json:",omitempty"`
+	Claimed, Written bool `json:",omitempty"`
 }
 
 type vgState struct {
@@ -113,14 +118,14 @@ func (h *Host) Save() ([]byte, error) {
 	m := machineState{Name: h.name, Serial: h.serial, Auto: h.auto}
 	at := map[*physicalVolume]int{}
 	for i, d := range h.disks {
-		s := diskState{Path: d.path, Size: d.size, Major: d.major, Minor: d.minor, Absent: d.absent}
+		s := diskState{Path: d.path, Size: d.size, Major: d.major, Minor: d.minor, Absent: d.absent, Rotational: d.rotational, Removable: d.removable, ReadOnly: d.readOnly, Links: d.links}
 		for n, p := range d.pages {
 			s.Content = append(s.Content, pageState{n, p[:]})
 		}
 		sort.Slice(s.Content, func(a, b int) bool { return s.Content[a].At < s.Content[b].At })
 		if p := d.pv; p != nil {
 			at[p] = i
-			s.PV = &pvState{p.uuid, p.tags, p.start, p.area, p.extents, p.ring, p.seqno, p.textSize, p.missing, p.blocked}
+			s.PV = &pvState{p.uuid, p.tags, p.start, p.area, p.extents, p.ring, p.seqno, p.textSize, p.missing, p.blocked, p.claimed, p.written}
 		}
 		m.Disks = append(m.Disks, s)
 	}
@@ -193,7 +198,7 @@ func Load(state []byte) (*Host, error) {
 	h := New()
 	h.name, h.serial, h.auto = m.Name, m.Serial, m.Auto
 	for _, s := range m.Disks {
-		d := &disk{path: s.Path, size: s.Size, major: s.Major, minor: s.Minor, absent: s.Absent}
+		d := &disk{path: s.Path, size: s.Size, major: s.Major, minor: s.Minor, absent: s.Absent, rotational: s.Rotational, removable: s.Removable, readOnly: s.ReadOnly, links: s.Links}
 		for _, p := range s.Content {
 			if len(p.Data) != pageSize {
 				return nil, errors.New("fakelvm: state: a page of another size")
@@ -205,7 +210,7 @@ func Load(state []byte) (*Host, error) {
 			d.pages[p.At] = &pg
 		}
 		if p := s.PV; p != nil {
-			d.pv = &physicalVolume{disk: d, uuid: p.UUID, tags: p.Tags, start: p.Start, area: p.Area, extents: p.Extents, ring: p.Ring, seqno: p.Seqno, textSize: p.TextSize, missing: p.Missing, blocked: p.Blocked}
+			d.pv = &physicalVolume{disk: d, uuid: p.UUID, tags: p.Tags, start: p.Start, area: p.Area, extents: p.Extents, ring: p.Ring, seqno: p.Seqno, textSize: p.TextSize, missing: p.Missing, blocked: p.Blocked, claimed: p.Claimed, written: p.Written}
 		}
 		h.disks = append(h.disks, d)
 	}

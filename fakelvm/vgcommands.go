@@ -42,11 +42,14 @@ func (c *command) vgcreate() int {
 	if code != exitOK {
 		return code
 	}
-	c.onUndo(func() { c.leave(pvs) })
+	c.h.vgs = append(c.h.vgs, vg)
+	c.onUndo(func() {
+		c.abandon(pvs)
+		c.h.vgs = slices.DeleteFunc(c.h.vgs, func(x *volumeGroup) bool { return x == vg })
+	})
 	if !c.commit(vg) {
 		return exitFailed
 	}
-	c.h.vgs = append(c.h.vgs, vg)
 	if vg.systemID != "" {
 		c.say("Volume group %q successfully created with system ID %s", name, vg.systemID)
 		return exitOK
@@ -116,6 +119,15 @@ func (c *command) unused(paths []string) bool {
 	return true
 }
 
+// abandon is leave by a command that did not come to its commit. One that died had
+// marked the PVs already (seen: lvm2 writes their labels before the metadata).
+func (c *command) abandon(pvs []*physicalVolume) {
+	c.leave(pvs)
+	for _, p := range pvs {
+		p.claimed, p.written = c.s.crash, p.written || c.s.crash
+	}
+}
+
 // leave takes PVs out of their VG; they stay PVs.
 func (c *command) leave(pvs []*physicalVolume) {
 	for _, p := range pvs {
@@ -128,11 +140,17 @@ func (c *command) leave(pvs []*physicalVolume) {
 
 // orphan makes the PV one of no VG. What stood in the VG's metadata is lost.
 func (p *physicalVolume) orphan() {
-	p.vg, p.extents, p.used, p.missing, p.ring = nil, 0, nil, false, 0
+	p.written = p.written || p.textSize > 0
+	p.vg, p.extents, p.used, p.missing, p.ring, p.textSize = nil, 0, nil, false, 0, 0
 	p.tags, p.blocked = nil, false
 }
 
 func (c *command) canBePV(d *disk) int {
+	if d.pv != nil && d.pv.claimed && len(c.set["force"]) < 2 {
+		c.fail("PV %s is used by a VG but its metadata is missing.", d.path)
+		c.fail("Can't initialize PV '%s' without -ff.", d.path)
+		return c.failed("%s: physical volume not initialized.", d.path)
+	}
 	if d.size < minDeviceSize {
 		return c.failed("Cannot use %s: device is too small (pv_min_size)", d.path)
 	}
@@ -160,7 +178,10 @@ func (c *command) canBePV(d *disk) int {
 }
 
 func (c *command) makePV(d *disk) {
-	p := &physicalVolume{disk: d, uuid: c.h.newUUID(), start: dataOffset, area: mdaSize}
+	p := &physicalVolume{disk: d, start: dataOffset, area: mdaSize}
+	if p.uuid = c.last("uuid"); p.uuid == "" {
+		p.uuid = c.h.newUUID()
+	}
 	if c.has("metadatasize") {
 		n, _, _ := parseSize(c.last("metadatasize"))
 		p.area = n
@@ -174,6 +195,11 @@ func (c *command) makePV(d *disk) {
 func (c *command) pvcreate() int {
 	if len(c.args2) == 0 {
 		return c.usage("pvcreate PV ...")
+	}
+	if c.has("uuid") {
+		if code := c.ownUUID(); code != exitOK {
+			return code
+		}
 	}
 	code := exitOK
 	for _, path := range c.args2 {
@@ -195,6 +221,22 @@ func (c *command) pvcreate() int {
 		}
 	}
 	return code
+}
+
+// ownUUID checks a pvcreate that says which UUID the PV gets.
+func (c *command) ownUUID() int {
+	switch {
+	case !c.has("norestorefile"):
+		return c.misused("--restorefile is required with --uuid")
+	case len(c.args2) != 1:
+		return c.misused("Can only set uuid on one volume at once")
+	}
+	for _, d := range c.h.disks {
+		if d.pv != nil && !d.absent && d.pv.uuid == c.last("uuid") && d.path != c.args2[0] {
+			return c.failed("UUID %s already in use on %q.", c.last("uuid"), d.path)
+		}
+	}
+	return exitOK
 }
 
 func (c *command) pvremove() int {
@@ -261,7 +303,7 @@ func (c *command) vgextend() int {
 		if code != exitOK {
 			return code
 		}
-		c.onUndo(func() { c.leave(pvs) })
+		c.onUndo(func() { c.abandon(pvs) })
 	}
 	if !c.commit(vg) {
 		return exitFailed

@@ -79,7 +79,7 @@ func (f *nodeFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	linux := driver.NewLinux()
 	config := driver.Config{
 		NodeName: f.name, Version: version, Socket: f.socket, HTTPAddress: f.http,
-		Classes: classes, Runner: lvm.Exec{Path: f.lvmPath}, Stamp: lvm.Stamp, Mounter: linux, Devices: linux, Filesystem: linux,
+		Classes: classes, Runner: lvm.Exec{Path: f.lvmPath}, Stamp: lvm.Stamp, Mounter: linux, Devices: linux, Disks: linux, Filesystem: linux,
 		Kubelet: driver.NewKubeletWitness(f.kubeletDir),
 		Reaper:  f.reaper, Clock: clock.RealClock{}, Log: log,
 	}

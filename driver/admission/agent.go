@@ -33,14 +33,14 @@ func nodeUpdate() *v1.MatchResources {
 	return matching("", []v1.OperationType{v1.Update}, "nodes", "nodes/status")
 }
 
-// ownNode lets an agent change podlv.dev/* in capacity and allocatable of its own Node,
-// and nothing else.
+// ownNode lets an agent change podlv.dev/* in capacity and allocatable of its own Node, and
+// the condition that is its own, and nothing else.
 func (c Config) ownNode() v1.ValidatingAdmissionPolicySpec {
 	same := []string{}
 	for _, field := range []string{
 		"spec",
 		"metadata.?labels", "metadata.?annotations", "metadata.?finalizers", "metadata.?ownerReferences",
-		"status.?addresses", "status.?conditions", "status.?config", "status.?daemonEndpoints", "status.?declaredFeatures", "status.?features",
+		"status.?addresses", "status.?config", "status.?daemonEndpoints", "status.?declaredFeatures", "status.?features",
 		"status.?images", "status.?nodeInfo", "status.?phase", "status.?runtimeHandlers", "status.?volumesAttached", "status.?volumesInUse",
 	} {
 		same = append(same, fmt.Sprintf("object.?%[1]s == oldObject.?%[1]s", field))
@@ -49,6 +49,8 @@ func (c Config) ownNode() v1.ValidatingAdmissionPolicySpec {
 		same = append(same, fmt.Sprintf(`object.?status.?%[1]s.orValue({}).all(k, k.startsWith("%[2]s") || oldObject.?status.?%[1]s[?k] == object.?status.?%[1]s[?k])`, list, driver.ResourcePrefix),
 			fmt.Sprintf(`oldObject.?status.?%[1]s.orValue({}).all(k, k.startsWith("%[2]s") || k in object.?status.?%[1]s.orValue({}))`, list, driver.ResourcePrefix))
 	}
+	others := fmt.Sprintf(`.?status.?conditions.orValue([]).filter(c, c.type != "%s")`, driver.ReadyCondition)
+	same = append(same, "object"+others+" == oldObject"+others)
 	return v1.ValidatingAdmissionPolicySpec{
 		MatchConditions: c.isAgent(),
 		Variables:       []v1.Variable{agentNode()},
@@ -59,7 +61,7 @@ func (c Config) ownNode() v1.ValidatingAdmissionPolicySpec {
 			},
 			{
 				Expression: strings.Join(same, "\n&& "),
-				Message:    "the agent may change nothing of its node but " + driver.ResourcePrefix + "* in status.capacity and status.allocatable",
+				Message:    "the agent may change nothing of its node but " + driver.ResourcePrefix + "* in status.capacity and status.allocatable, and the condition " + string(driver.ReadyCondition),
 			},
 		},
 	}

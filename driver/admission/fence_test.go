@@ -89,6 +89,15 @@ func agentsAreFenced(t *testing.T, c *cluster) {
 	require.NoError(t, patch(two, "two", published, "status"))
 	require.NoError(t, patch(one, "one", `{"status":{"capacity":{"podlv.dev/ssd":null},"allocatable":{"podlv.dev/ssd":"0"}}}`, "status"))
 
+	// Its own condition, as the agent patches it: conditions merge by their type.
+	condition := func(kind, status string) error {
+		text := fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":%q,"reason":"Test","message":"a test"}]}}`, kind, status)
+		_, err := one.CoreV1().Nodes().Patch(t.Context(), "one", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{}, "status")
+		return err
+	}
+	require.NoError(t, condition("PodlvReady", "False"))
+	require.NoError(t, condition("PodlvReady", "True"))
+
 	err = patch(two, "one", published, "status")
 	require.ErrorContains(t, err, `the agent of node "two" may not change node "one"`)
 	t.Log(err)
@@ -114,6 +123,8 @@ func agentsAreFenced(t *testing.T, c *cluster) {
 		}
 		require.ErrorContains(t, patch(one, "one", row.patch, sub...), only, what)
 	}
+	require.ErrorContains(t, condition("Ready", "False"), only)
+	require.ErrorContains(t, condition("DiskPressure", "True"), only)
 	// Others are not the policy's business.
 	require.NoError(t, patch(c.api, "one", `{"metadata":{"labels":{"a":"b"}}}`))
 

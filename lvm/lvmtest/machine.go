@@ -43,6 +43,9 @@ type Features struct {
 	// Commits reads the text of the metadata of a VG's last commits from its disk,
 	// the oldest first: LVM writes them one after the other into a ring.
 	Commits func(disk, vg string) ([]string, error)
+	// DieCreating runs a vgcreate of a PV that dies when it has marked the PV as used, and
+	// before its commit.
+	DieCreating func(vg, disk string) error
 	// Stamp is lvm.Stamp. nil: the disks cannot be read here.
 	Stamp func(disk string) (string, error)
 }

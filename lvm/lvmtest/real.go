@@ -4,6 +4,8 @@ package lvmtest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,10 +36,11 @@ func RealMachine(t *testing.T, disks []string) Machine {
 		OpenDevice: openBlockDevice,
 		Features: Features{
 			Striped: true, RAID1: true, Thin: true, Snapshots: true,
-			HideDisk:  func(disk string) (func() error, error) { return conf.hide(disk) },
-			Configure: func(text string) (func() error, error) { return conf.add(text) },
-			Commits:   commits,
-			Stamp:     lvm.Stamp,
+			HideDisk:    func(disk string) (func() error, error) { return conf.hide(disk) },
+			Configure:   func(text string) (func() error, error) { return conf.add(text) },
+			Commits:     commits,
+			Stamp:       lvm.Stamp,
+			DieCreating: dieCreating,
 		},
 	}
 }
@@ -146,4 +149,30 @@ func commits(disk, vg string) ([]string, error) {
 		list = append(list, texts[n])
 	}
 	return list, nil
+}
+
+// dieCreating leaves what a vgcreate leaves that is killed at its first write after the
+// PV's label (seen with strace, at each of its writes): the label of a PV in a VG, and no
+// VG. The VG is made and removed, and the label it had meanwhile is put back.
+func dieCreating(vg, disk string) error {
+	ctx, run := context.Background(), lvm.Exec{}
+	if _, err := run.Run(ctx, "vgcreate", vg, disk); err != nil {
+		return err
+	}
+	label := make([]byte, 512)
+	at := func(do func(d Device) error) error {
+		d, err := openBlockDevice(disk)
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(d), d.Close())
+	}
+	err := at(func(d Device) error { _, err := d.ReadAt(label, 512); return err })
+	if err != nil {
+		return err
+	}
+	if _, err := run.Run(ctx, "vgremove", "--yes", vg); err != nil {
+		return err
+	}
+	return at(func(d Device) error { _, err := d.WriteAt(label, 512); return err })
 }

@@ -28,6 +28,7 @@ var chapters = []struct {
 	{"activate", activateContracts},
 	{"thin", thinContracts},
 	{"snapshot", snapshotContracts},
+	{"groups", groupContracts},
 	{"broken", brokenContracts},
 	{"queue", queueContracts},
 	{"issues", issueContracts},

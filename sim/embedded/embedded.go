@@ -237,7 +237,11 @@ func (n *Node) checkClasses(ctx context.Context, classes *driver.Classes) error 
 	if err != nil {
 		return err
 	}
-	if err := classes.Check(groups); err != nil {
+	here, err := classes.On(n.group.Labels)
+	if err == nil {
+		err = here.Check(groups)
+	}
+	if err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
 	return nil

@@ -84,7 +84,7 @@ func (n *Node) startAgent() error {
 	d, err := driver.New(driver.Config{
 		NodeName: n.Name, Version: "simulated", Socket: n.socket(), RegistrationDir: n.registryDir(),
 		Classes: driver.FixedClasses(c.config.Scenario.Storage.Classes), Runner: a, Stamp: n.Host.Stamp,
-		Mounter: a, Devices: a, Filesystem: a,
+		Mounter: a, Devices: a, Disks: a, Filesystem: a,
 		Cluster: view.Cluster(c.Client, Namespace), Pods: driver.NewPods(c.Client, n.Name), Kubelet: folders{n.Host},
 		Events: c.recorder(driver.Name, n.Name), Reaper: driver.DefaultReaper(), Metrics: metrics,
 		CapacityPeriod: time.Duration(c.config.Scenario.Settings.CapacityPeriod),

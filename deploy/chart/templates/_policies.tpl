@@ -433,7 +433,6 @@ spec:
 && object.?metadata.?finalizers == oldObject.?metadata.?finalizers
 && object.?metadata.?ownerReferences == oldObject.?metadata.?ownerReferences
 && object.?status.?addresses == oldObject.?status.?addresses
-&& object.?status.?conditions == oldObject.?status.?conditions
 && object.?status.?config == oldObject.?status.?config
 && object.?status.?daemonEndpoints == oldObject.?status.?daemonEndpoints
 && object.?status.?declaredFeatures == oldObject.?status.?declaredFeatures
@@ -447,9 +446,10 @@ spec:
 && object.?status.?capacity.orValue({}).all(k, k.startsWith("podlv.dev/") || oldObject.?status.?capacity[?k] == object.?status.?capacity[?k])
 && oldObject.?status.?capacity.orValue({}).all(k, k.startsWith("podlv.dev/") || k in object.?status.?capacity.orValue({}))
 && object.?status.?allocatable.orValue({}).all(k, k.startsWith("podlv.dev/") || oldObject.?status.?allocatable[?k] == object.?status.?allocatable[?k])
-&& oldObject.?status.?allocatable.orValue({}).all(k, k.startsWith("podlv.dev/") || k in object.?status.?allocatable.orValue({}))` | nindent 8 }}
+&& oldObject.?status.?allocatable.orValue({}).all(k, k.startsWith("podlv.dev/") || k in object.?status.?allocatable.orValue({}))
+&& object.?status.?conditions.orValue([]).filter(c, c.type != "PodlvReady") == oldObject.?status.?conditions.orValue([]).filter(c, c.type != "PodlvReady")` | nindent 8 }}
       message: |-
-        {{- `the agent may change nothing of its node but podlv.dev/* in status.capacity and status.allocatable` | nindent 8 }}
+        {{- `the agent may change nothing of its node but podlv.dev/* in status.capacity and status.allocatable, and the condition PodlvReady` | nindent 8 }}
   variables:
     - expression: |-
         {{- `request.userInfo.extra[?"authentication.kubernetes.io/node-name"][0].orValue("")` | nindent 8 }}

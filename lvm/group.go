@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lvm
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// None of these commands gets --yes, except where it says so: lvm asks before it wipes
+// a signature, nobody answers, and it changes nothing.
+
+// plainUUID is a PV's UUID as lvm2 takes one.
+var plainUUID = regexp.MustCompile(`^[0-9A-Za-z!#]{6}(-[0-9A-Za-z!#]{4}){5}-[0-9A-Za-z!#]{6}$`)
+
+// InitPV makes a device a PV of that UUID, for a VG that is to be made or extended. A
+// PV without a VG may have the UUID already, and keeps it. A device with a signature, or
+// in use, is refused and left as it is.
+//
+// renew is for a PV of that UUID that a vgcreate or vgextend died over: LVM has marked
+// it as used, knows no VG with it, and refuses it without force. The caller knows that
+// nothing is on it (Label.Committed).
+//
+// ErrInvalid; what LVM says in all other cases.
+func (c *Client) InitPV(ctx context.Context, vg, device, uuid string, renew bool) error {
+	if err := validateDevices(vg, device); err != nil {
+		return fmt.Errorf("init PV %s: %w", device, err)
+	}
+	if !plainUUID.MatchString(uuid) {
+		return fmt.Errorf("init PV %s: %w: UUID %q", device, ErrInvalid, uuid)
+	}
+	args := []string{"pvcreate", "--config", config, "--norestorefile", "--uuid", uuid}
+	if renew {
+		args = append(args, "--force", "--force", "--yes")
+	}
+	if err := c.change(ctx, vg, append(args, device)); err != nil {
+		return fmt.Errorf("init PV %s: %w", device, err)
+	}
+	return nil
+}
+
+// CreateGroup makes a VG of PVs that are in none, with extents of so many bytes, a power
+// of two from 1 KiB.
+//
+// ErrInvalid, ErrExists.
+func (c *Client) CreateGroup(ctx context.Context, vg string, extent int64, devices ...string) error {
+	if err := validateDevices(vg, devices...); err != nil {
+		return fmt.Errorf("create VG %s: %w", vg, err)
+	}
+	if extent < 1024 || extent&(extent-1) != 0 {
+		return fmt.Errorf("create VG %s: %w: extents of %d bytes: must be a power of two from 1024", vg, ErrInvalid, extent)
+	}
+	args := []string{"vgcreate", "--config", config, "--physicalextentsize", strconv.FormatInt(extent, 10) + "b", vg}
+	err := c.change(ctx, vg, append(args, devices...))
+	if err == nil {
+		return nil
+	}
+	why := func(g VolumeGroup) error { return fmt.Errorf("VG %s %w", g.Name, ErrExists) }
+	return fmt.Errorf("create VG %s: %w", vg, c.explainAbsent(ctx, err, why, vg))
+}
+
+// ExtendGroup adds PVs that are in no VG to one.
+//
+// LVM does so in a VG that misses a PV, too, and marks that as missing for good.
+//
+// ErrInvalid, ErrNotFound, ErrMetadataFull, ErrUnavailable.
+func (c *Client) ExtendGroup(ctx context.Context, vg string, devices ...string) error {
+	if err := validateDevices(vg, devices...); err != nil {
+		return fmt.Errorf("extend VG %s: %w", vg, err)
+	}
+	args := append([]string{"vgextend", "--config", config, vg}, devices...)
+	if err := c.change(ctx, vg, args); err != nil {
+		why := func(g VolumeGroup) error { return whyUnchanged(g, len(devices)*textOfLeg) }
+		return fmt.Errorf("extend VG %s: %w", vg, c.explain(ctx, err, why, vg))
+	}
+	return nil
+}
+
+// explainAbsent is explain of a command whose VG was not to be there.
+func (c *Client) explainAbsent(ctx context.Context, failed error, why func(VolumeGroup) error, vg string) error {
+	if g, err := c.VolumeGroup(ctx, vg); err == nil {
+		return &ExplainedError{Reason: why(g), Failed: failed}
+	}
+	return failed
+}
+
+// PoolSpec says what thin pool to make.
+type PoolSpec struct {
+	VG, Name string
+	Size     int64  // bytes of data, rounded up to extents
+	Metadata int64  // bytes, rounded up to extents; at least 2 MiB
+	Tag      string // has it from its first commit on; not the owner tag: LVs of that are volumes
+}
+
+// CreatePool makes a thin pool, active, which zeroes what it hands out. A process that
+// dies in between may leave a linear LV of its name and tag: RemovePart removes it. LVM's
+// spare for the repair of metadata is not made: it comes in a commit of its own, as an LV
+// without a tag, which nobody would know again.
+//
+// ErrInvalid, ErrNotFound, ErrExists, ErrNoSpace, ErrMetadataFull, ErrUnavailable.
+func (c *Client) CreatePool(ctx context.Context, s PoolSpec) error {
+	if err := s.validate(); err != nil {
+		return fmt.Errorf("create thin pool %s/%s: %w", s.VG, s.Name, err)
+	}
+	args := []string{
+		"lvcreate", "--config", config, "--yes", "--type", "thin-pool", "--name", s.Name, "--size", sizeArg(s.Size),
+		"--poolmetadatasize", sizeArg(s.Metadata), "--poolmetadataspare", "n", "--zero", "y", "--addtag", s.Tag, s.VG,
+	}
+	if err := c.change(ctx, s.VG, args); err != nil {
+		why := func(g VolumeGroup) error {
+			return whyNotCreated(g, Spec{VG: s.VG, Name: s.Name, Size: s.Size + s.Metadata, Layout: Linear, Tags: []string{s.Tag}})
+		}
+		return fmt.Errorf("create thin pool %s/%s: %w", s.VG, s.Name, c.explain(ctx, err, why, s.VG))
+	}
+	return nil
+}
+
+func (s PoolSpec) validate() error {
+	if err := ValidateName(s.VG, s.Name); err != nil {
+		return err
+	}
+	if s.Size <= 0 || s.Size > MaxSize || s.Metadata < MinPoolMetadata || s.Metadata > MaxPoolMetadata {
+		return fmt.Errorf("%w: %d bytes with %d of metadata: must be more than none, metadata from %d to %d", ErrInvalid, s.Size, s.Metadata, int64(MinPoolMetadata), int64(MaxPoolMetadata))
+	}
+	return ValidateTag(s.Tag)
+}
+
+// What metadata a thin pool can have, in bytes (lvm2: DEFAULT_THIN_POOL_MIN_METADATA_SIZE,
+// DM_THIN_MAX_METADATA_SIZE).
+const (
+	MinPoolMetadata = 2 << 20
+	MaxPoolMetadata = 33292800 * sector
+)
+
+// RemovePart removes what a CreatePool left that died: an LV of the name and tag that is
+// no thin pool yet. Anything else is left alone, and is no error.
+//
+// ErrInvalid, ErrNotFound (the VG), ErrInUse, ErrUnavailable.
+func (c *Client) RemovePart(ctx context.Context, vg, name, tag string) error {
+	if err := ValidateName(vg, name); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
+	}
+	if err := ValidateTag(tag); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", vg, name, err)
+	}
+	part := `lv_tags="` + tag + `" && lv_name="` + name + `" && lv_layout="linear"`
+	args := []string{"lvremove", "--config", config, "--yes", "--select", part, vg}
+	if err := c.change(ctx, vg, args); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", vg, name, c.explain(ctx, err, func(g VolumeGroup) error { return whyNotRemoved(g, name) }, vg))
+	}
+	return nil
+}
+
+func validateDevices(vg string, devices ...string) error {
+	if err := ValidateName(vg, "x"); err != nil {
+		return err
+	}
+	if len(devices) == 0 {
+		return fmt.Errorf("%w: no device", ErrInvalid)
+	}
+	for _, d := range devices {
+		if !strings.HasPrefix(d, "/") {
+			return fmt.Errorf("%w: device %q: must be a path", ErrInvalid, d)
+		}
+	}
+	return nil
+}
