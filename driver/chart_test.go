@@ -23,16 +23,25 @@ func TestTheChartKnowsTheKeysOfTheFile(t *testing.T) {
 		Defs map[string]struct{ Properties map[string]any } `json:"$defs"`
 	}
 	require.NoError(t, json.Unmarshal(text, &schema))
-	keys := func(list any) (names []string) {
-		of := reflect.TypeOf(list).Elem()
+	var keys func(of reflect.Type) []string
+	keys = func(of reflect.Type) (names []string) {
 		for i := range of.NumField() {
-			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
-			names = append(names, name)
+			name, options, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			if options == "inline" {
+				names = append(names, keys(of.Field(i).Type)...)
+			} else {
+				names = append(names, name)
+			}
 		}
 		slices.Sort(names)
 		return names
 	}
-	for definition, want := range map[string][]string{"pool": keys(classFile{}.Pools), "groupPool": keys(classFile{}.Pools), "class": keys(classFile{}.Classes)} {
+	pool := keys(reflect.TypeFor[poolFile]())
+	group := slices.DeleteFunc(slices.Clone(pool), func(key string) bool { return key == "nodes" }) // of one group's nodes
+	for definition, want := range map[string][]string{
+		"pool": pool, "groupPool": group, "poolNodes": keys(reflect.TypeFor[nodesFile]()), "device": keys(reflect.TypeFor[ruleFile]()),
+		"class": keys(reflect.TypeOf(classFile{}.Classes).Elem()),
+	} {
 		require.Equal(t, want, slices.Sorted(maps.Keys(schema.Defs[definition].Properties)), definition)
 	}
 }

@@ -90,7 +90,7 @@ classes:
 {{- range .Values.pools }}
 {{- $pool := pick . "name" "inlinePool" -}}
 {{- $_ := set $pool "volumeGroup" .name -}}
-{{- if .thinPool }}{{ $_ := set $pool "thinPool" "pool" }}{{ end -}}
+{{- if or .thinPool (dig "thinPool" "" (first (.nodes | default (list dict)))) }}{{ $_ := set $pool "thinPool" "pool" }}{{ end -}}
 {{- $pools = append $pools $pool -}}
 {{- end -}}
 {{ toYaml $pools }}
