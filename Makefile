@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -141,6 +141,10 @@ sim-conformance: controlplane ## the fake kubelet against a real one, call by ca
 
 demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
+
+# FOCUS is a regular expression for names of tests, CLASS is thick or thin.
+e2e-upstream: ## Kubernetes' own storage suite on real kubelets and real LVM, as root
+	$(GO) run ./e2e/upstream $(if $(FOCUS),-focus '$(FOCUS)') $(if $(CLASS),-class $(CLASS))
 
 bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 claims of others, as root
 	$(GO) test -tags=controlplane -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 20m ./cmd/podlv

@@ -19,6 +19,7 @@ import (
 type Config struct {
 	Name       string   // "podlv.dev/podlv:demo"
 	Entrypoint []string // program and first arguments
+	Command    []string // further arguments, in place of which a container can give others
 }
 
 // Write packs the files as an image of one layer, in the form of "docker save":
@@ -34,6 +35,7 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		"os":           "linux",
 		"config": map[string]any{
 			"Entrypoint": c.Entrypoint,
+			"Cmd":        c.Command,
 			"Env":        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layerID}},
