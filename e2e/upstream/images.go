@@ -33,8 +33,23 @@ const (
 	debianImage = "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0"
 )
 
-// debianPrograms are in that image in place of busybox's.
-var debianPrograms = []string{"/usr/bin/dd", "/usr/bin/sha256sum", "/usr/bin/base64"}
+// populatorImage is of a deployment that the suite makes; it has our stand-in.
+const populatorImage = "registry.k8s.io/sig-storage/hello-populator:v1.0.1"
+
+// debianPrograms are what is in debianImage, without busybox: its shell takes its own
+// commands before all others.
+var debianPrograms = []struct {
+	pkg      string
+	programs []string
+}{
+	{"dash", []string{"/bin/sh"}},
+	{"coreutils", []string{
+		"base64", "cat", "chmod", "cut", "dd", "head", "id", "ls", "mkdir", "rm", "sha256sum", "sleep", "stat", "sync", "tail", "touch", "true", "wc",
+	}},
+	{"grep", []string{"grep"}},
+	{"util-linux", []string{"blockdev", "mountpoint"}},
+	{"mount", []string{"mount"}},
+}
 
 // podlvPrograms are what the agent runs, by Debian package.
 var podlvPrograms = []struct {
@@ -55,13 +70,10 @@ const busybox = "/bin/busybox"
 // missingForImages names the programs that are not here, with their packages.
 func missingForImages() error {
 	var all error
-	for _, p := range podlvPrograms {
+	for _, p := range slices.Concat(podlvPrograms, debianPrograms) {
 		if err := (&image.Rootfs{}).AddPrograms(p.programs...); err != nil {
 			all = errors.Join(all, fmt.Errorf("%w: apt-get install %s", err, p.pkg))
 		}
-	}
-	if err := (&image.Rootfs{}).AddPrograms(debianPrograms...); err != nil {
-		all = errors.Join(all, fmt.Errorf("%w: apt-get install coreutils", err))
 	}
 	if _, err := os.Stat(busybox); err != nil {
 		all = errors.Join(all, fmt.Errorf("no %s here: apt-get install busybox-static", busybox))
@@ -78,7 +90,7 @@ func imageFile(dir, name string) string {
 // imageFiles are the paths of all archives.
 func imageFiles(dir string) []string {
 	var files []string
-	for _, n := range []string{sandboxImage, podlvImage, agnhostImage, busyboxImage, nginxImage, debianImage} {
+	for _, n := range []string{sandboxImage, podlvImage, agnhostImage, busyboxImage, nginxImage, debianImage, populatorImage} {
 		files = append(files, imageFile(dir, n))
 	}
 	return files
@@ -118,12 +130,20 @@ func makeImages(ctx context.Context, p plan) error {
 	if err := agnhost.AddPrograms("nsenter"); err != nil {
 		return err
 	}
-	debian := &image.Rootfs{}
-	if err := debian.AddPrograms(debianPrograms...); err != nil {
+	populator := &image.Rootfs{}
+	if err := populator.AddAs(filepath.Join(p.Dir, populatorProgram), "/hello-populator"); err != nil {
 		return err
 	}
+	debian := &image.Rootfs{}
+	for _, p := range debianPrograms {
+		if err := debian.AddPrograms(p.programs...); err != nil {
+			return err
+		}
+	}
+	debian.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	debian.AddFolder("/etc", 0o755)
 	sandbox, shell := &image.Rootfs{}, &image.Rootfs{}
-	for _, r := range []*image.Rootfs{agnhost, debian, sandbox, shell} {
+	for _, r := range []*image.Rootfs{agnhost, sandbox, shell} {
 		if err := addBusybox(ctx, r); err != nil {
 			return err
 		}
@@ -136,6 +156,7 @@ func makeImages(ctx context.Context, p plan) error {
 		{shell, image.Config{Name: busyboxImage, Command: []string{"sh"}}},
 		{shell, image.Config{Name: nginxImage, Command: []string{"sh"}}},
 		{debian, image.Config{Name: debianImage, Command: []string{"sh"}}},
+		{populator, image.Config{Name: populatorImage, Entrypoint: []string{"/hello-populator"}}},
 		{sandbox, image.Config{Name: sandboxImage, Entrypoint: []string{"/bin/sleep", "infinity"}}},
 	} {
 		if err := i.files.WriteFile(imageFile(p.Dir, i.config.Name), i.config); err != nil {

@@ -21,10 +21,11 @@ var storageManifest string
 
 // Files and folders of plan.Dir.
 const (
-	podlvProgram = "podlv"
-	crdFolder    = "crds"
-	classesFile  = "classes.yaml"
-	policiesFile = "policies.yaml"
+	podlvProgram     = "podlv"
+	populatorProgram = "populator"
+	crdFolder        = "crds"
+	classesFile      = "classes.yaml"
+	policiesFile     = "policies.yaml"
 )
 
 // snapshotClient is the module that has the CRDs of VolumeSnapshots.
@@ -35,10 +36,12 @@ func (p plan) driverFile(class string) string { return filepath.Join(p.Dir, "tes
 
 // prepare makes everything that the cluster needs and that needs Go's tools.
 func prepare(ctx context.Context, root string, p plan) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=upstream", "-o", filepath.Join(p.Dir, podlvProgram), "./cmd/podlv")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build podlv: %w\n%s", err, out)
+	for program, of := range map[string]string{podlvProgram: "./cmd/podlv", populatorProgram: "./e2e/upstream/populator"} {
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=upstream", "-o", filepath.Join(p.Dir, program), of)
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", of, err, out)
+		}
 	}
 	if err := keepCRDs(ctx, root, p.Dir); err != nil {
 		return err

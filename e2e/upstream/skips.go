@@ -18,7 +18,6 @@ var leftOut = []reason{
 	{regexp.MustCompile(`\[Disruptive\]`), "they stop kubelets over SSH; the demo, make sim-conformance and the power cuts of make test-lvm are podlv's own"},
 	{regexp.MustCompile(`\[Feature:SELinux\]`), "the kernel of the nodes, Debian's User-Mode Linux, has no SELinux"},
 	{regexp.MustCompile(`\(immediate binding\)\] topology`), "podlv makes a volume where the scheduler has put its pod: Immediate is refused"},
-	{regexp.MustCompile(`should provision storage with any volume data source`), "the images hello-populator and volume-data-source-validator cannot be built: their modules are not to be had"},
 }
 
 // skipped are the suite's own words for a test that it skips, and why that is right. A
