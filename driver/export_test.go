@@ -11,6 +11,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/client-go/kubernetes"
+	provisioning "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -114,3 +116,13 @@ func (d *Driver) Metrics() *prometheus.Registry { return d.registry }
 
 // Largest is what GetCapacity says of a class.
 func Largest(g lvm.VolumeGroup, class Class) int64 { return largest(g, class, 0) }
+
+// Once is a provisioner that makes each volume once.
+func Once(p interface {
+	provisioning.Provisioner
+	provisioning.Qualifier
+	provisioning.BlockProvisioner
+}, client kubernetes.Interface,
+) provisioning.Provisioner {
+	return newOnce(p, client)
+}
