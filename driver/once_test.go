@@ -39,7 +39,7 @@ func TestVolumeIsMadeOnce(t *testing.T) {
 	claim := pvc("data", "64Mi", "node1")
 	options := provisioning.ProvisionOptions{PVName: "pvc-uid-data", PVC: claim}
 	for name, c := range map[string]struct {
-		fails error  // the first call's
+		fails error     // the first call's
 		uid   types.UID // of the claim of the PV that is written then; empty: none is
 		calls int
 	}{
