@@ -79,8 +79,8 @@ type plan struct {
 	Driver   string   // file: the driver definition
 	Classes  []string // "thick", "thin": which definitions
 	Focus    string   // a regular expression; "" is all
-	Machines int // nodes
-	Procs    int // tests at once
+	Machines int      // nodes
+	Procs    int      // tests at once
 }
 
 func flags(args []string) (plan, bool, error) {

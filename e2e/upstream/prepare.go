@@ -32,7 +32,9 @@ const (
 const snapshotClient = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 
 // driverFile is the driver definition of a class of volumes.
-func (p plan) driverFile(class string) string { return filepath.Join(p.Dir, "testdriver-"+class+".yaml") }
+func (p plan) driverFile(class string) string {
+	return filepath.Join(p.Dir, "testdriver-"+class+".yaml")
+}
 
 // prepare makes everything that the cluster needs and that needs Go's tools.
 func prepare(ctx context.Context, root string, p plan) error {

@@ -65,8 +65,8 @@ func TestResultsAreCounted(t *testing.T) {
 
 func TestTestsAreGroupedByClassAndPart(t *testing.T) {
 	for name, want := range map[string]string{
-		"External Storage [Driver: podlv.dev] thin [Testpattern: Dynamic PV (xfs)] [Slow] volumes should store data":                                                                               "thin volumes",
-		"External Storage [Driver: podlv.dev] thick [Testpattern: Dynamic Snapshot (delete policy)] snapshottable [Feature:VolumeSnapshotDataSource] volume snapshot controller should check":     "thick snapshottable",
+		"External Storage [Driver: podlv.dev] thin [Testpattern: Dynamic PV (xfs)] [Slow] volumes should store data":                                                                                "thin volumes",
+		"External Storage [Driver: podlv.dev] thick [Testpattern: Dynamic Snapshot (delete policy)] snapshottable [Feature:VolumeSnapshotDataSource] volume snapshot controller should check":       "thick snapshottable",
 		"External Storage [Driver: podlv.dev] thick [Testpattern: Generic Ephemeral-volume (block volmode) (late-binding)] ephemeral should support two pods which have the same volume definition": "thick ephemeral",
 		"something else": "something else",
 	} {
