@@ -19,9 +19,6 @@ import (
 	"github.com/podlv/podlv/e2e/cluster"
 )
 
-// limit is for everything after the builds.
-const limit = 5 * time.Hour
-
 // Sizes of a node's disks for LVM, in bytes; they are sparse. The thin pool is smaller
 // than its VG by what its metadata takes, and more.
 const (
@@ -42,13 +39,17 @@ func inside(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &r.plan); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	// The suite ends itself at the limit, and needs time for that.
+	ctx, cancel := context.WithTimeout(ctx, r.Limit+20*time.Minute)
 	defer cancel()
 	r.note("starting a control plane and %d nodes, each a kubelet in a machine of its own with real LVM", r.Machines)
 	var err error
 	r.Cluster, err = cluster.Start(ctx, cluster.Config{
 		Programs: r.Programs, Dir: r.Dir, Disks: r.Disks, Nodes: r.Machines, Memory: "3G",
 		Images: imageFiles(r.Dir), Sandbox: sandboxImage, LVMDisks: []int64{thickDisk, thinDisk},
+		// Nobody answers there, and no test asks; without it kubelet writes an event for
+		// each pod, again and again.
+		Kubelet: map[string]any{"clusterDNS": []string{"10.96.0.10"}},
 	})
 	if r.Cluster != nil {
 		defer r.Close()
@@ -142,7 +143,7 @@ func (r *run) suite(ctx context.Context) error {
 	}
 	defer log.Close()
 	args := []string{
-		"run", "--procs=" + strconv.Itoa(r.Procs), "--timeout=" + limit.String(), "--no-color",
+		"run", "--procs=" + strconv.Itoa(r.Procs), "--timeout=" + r.Limit.String(), "--no-color",
 		"--json-report=" + reportFile, "--junit-report=junit.xml", "--output-dir=" + r.Out,
 		"--focus=" + r.focus(), "--skip=" + skipExpression(),
 		filepath.Join(r.Programs, "e2e.test"), "--",
