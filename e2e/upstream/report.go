@@ -82,7 +82,7 @@ func collect(reports []types.Report, focus *regexp.Regexp) results {
 			case s.State == types.SpecStatePassed:
 				r.passed = append(r.passed, s)
 			case s.Failure.Message != "": // the test ran and skipped itself
-				r.skipped = append(r.skipped, skip{name, why(skipped, s.Failure.Message), s.Failure.Message})
+				r.skipped = append(r.skipped, skip{name, why(skipped, name+": "+s.Failure.Message), s.Failure.Message})
 			default:
 				r.skipped = append(r.skipped, skip{name, why(leftOut, name), "never started"})
 			}

@@ -38,9 +38,11 @@ func TestResultsAreCounted(t *testing.T) {
 		"a timeout": {[]types.SpecReport{pass, spec(types.SpecStateTimedout, "x", "it hung")}, 1, 1, 0, false},
 		"a panic":   {[]types.SpecReport{pass, spec(types.SpecStatePanicked, "x", "it died")}, 1, 1, 0, false},
 		// What a capability that is declared no more would look like.
-		"a skip that nobody has explained": {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "x", `Driver "podlv.dev" does not support online volume expansion - skipping`)}, 1, 0, 1, false},
-		"a test that never started":        {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "x", "")}, 1, 0, 1, false},
-		"nothing that was run":             {nil, 0, 0, 0, false},
+		"a skip that nobody has explained":    {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "x", `Driver "podlv.dev" does not support online volume expansion - skipping`)}, 1, 0, 1, false},
+		"snapshots that are declared no more": {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "[Testpattern: Dynamic Snapshot (delete policy)] snapshottable x", `Driver "podlv.dev" does not support snapshots - skipping`)}, 1, 0, 1, false},
+		"a pattern without snapshots":         {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "[Testpattern: Dynamic PV (filesystem volmode)] multiVolume [Slow] should concurrently access the volume and restored snapshot from pods on the same node [LinuxOnly] [Feature:VolumeSnapshotDataSource]", `Driver "podlv.dev" does not support snapshots - skipping`)}, 1, 0, 1, true},
+		"a test that never started":           {[]types.SpecReport{pass, spec(types.SpecStateSkipped, "x", "")}, 1, 0, 1, false},
+		"nothing that was run":                {nil, 0, 0, 0, false},
 		"a failure before all tests": {[]types.SpecReport{pass, {
 			LeafNodeType: types.NodeTypeSynchronizedBeforeSuite, State: types.SpecStateFailed, Failure: types.Failure{Message: "no nodes"},
 		}}, 1, 0, 0, false},

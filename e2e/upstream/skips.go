@@ -20,7 +20,8 @@ var leftOut = []reason{
 	{regexp.MustCompile(`\(immediate binding\)\] topology`), "podlv makes a volume where the scheduler has put its pod: Immediate is refused"},
 }
 
-// skipped are the suite's own words for a test that it skips, and why that is right. A
+// skipped are the names and the suite's own words of tests that it skips, and why that is
+// right. A
 // test that is skipped with other words is a failure: a declared capability may hide
 // behind it.
 var skipped = []reason{
@@ -34,6 +35,8 @@ var skipped = []reason{
 	{regexp.MustCompile(`only supports singleNodeVolume`), "a volume is one node's: its pod cannot be moved to another"},
 	{regexp.MustCompile(`VolumeBindingMode immediate is not compatible with a multi-topology environment|Multiple generic ephemeral volumes with immediate binding`), "Immediate does not go together with topology"},
 	{regexp.MustCompile(`volume type "GenericEphemeralVolume" is not ephemeral|volume type "\w+" is (not )?ephemeral`), "one of two tests, for the other kind of volume"},
+	// The same words are those of a driver without snapshots: here alone they are right.
+	{regexp.MustCompile(`\(filesystem volmode\)\] multiVolume .* restored snapshot .*: Driver "podlv\.dev" does not support snapshots - skipping`), "the same test runs with ext4, xfs and block volumes"},
 	{regexp.MustCompile(`does not support volume limits`), "volumeLimits is not declared: e2e/testdriver.yaml says why"},
 	{regexp.MustCompile(`does not support group ?snapshots|volume group snapshot stress test options`), "podlv takes no snapshots of several volumes together"},
 	{regexp.MustCompile(`does not support snapshot metadata`), "podlv has no SnapshotMetadata service"},
