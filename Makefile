@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # Files behind these build tags are vetted and linted like all others.
-TAGS := reallvm,controlplane,page,conformance
+TAGS := reallvm,controlplane,page,conformance,e2e
 
 TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
 DEMO     := $(GO) run ./e2e/demo
@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build image check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes clean
 
 help: ## print this list
@@ -155,6 +155,14 @@ demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 demo-image: ## the demo with the image that make image makes, as root
 	tools/image.sh $(shell $(GO) env GOARCH) out/podlv-demo.tar podlv.dev/podlv:demo
 	$(DEMO) -image out/podlv-demo.tar
+
+# TESTS is a regular expression for their names.
+e2e-vm: ## podlv on a cluster of three microVMs, real kubelets and real LVM, as root
+	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite
+
+# FOCUS is a regular expression for names of tests, CLASS is thick or thin.
+e2e-upstream: ## Kubernetes' own storage suite on real kubelets and real LVM, as root
+	$(GO) run ./e2e/upstream $(if $(FOCUS),-focus '$(FOCUS)') $(if $(CLASS),-class $(CLASS))
 
 bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 claims of others, as root
 	$(GO) test -tags=controlplane -run '^$$' -bench '^BenchmarkMemory$$' -benchtime 1x -timeout 20m ./cmd/podlv

@@ -208,6 +208,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	task("recover", func() error { d.recoverUntilDone(ctx); return nil })
 	task("provision", func() error { return provision(ctx) })
 	task("snapshots", func() error { return snapshots(ctx) })
+	if d.config.Cluster != nil {
+		task("protect clones", func() error { d.protectClones(ctx); return nil })
+	}
 	if d.publish != nil {
 		task("publish capacity", func() error { d.publish.run(ctx); return nil })
 	}

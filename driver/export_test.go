@@ -12,6 +12,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/client-go/kubernetes"
+	provisioning "sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -139,4 +141,14 @@ func Takeable(disks Disks, path string, named bool) (uuid string, err error) {
 	}
 	f, err := inspect(disks, d)
 	return f.uuid, err
+}
+
+// Once is a provisioner that makes each volume once.
+func Once(p interface {
+	provisioning.Provisioner
+	provisioning.Qualifier
+	provisioning.BlockProvisioner
+}, client kubernetes.Interface,
+) provisioning.Provisioner {
+	return newOnce(p, client)
 }

@@ -111,7 +111,7 @@ func (d *Driver) provisioner(ctx context.Context) (run func(context.Context) err
 	keepScheme()
 	logger := logr.FromSlogHandler(d.config.Log.Handler())
 	c := provisioning.NewProvisionController(
-		klog.NewContext(ctx, logger), cluster.Client, Name, follower{whole, name, cluster, d.config.Log},
+		klog.NewContext(ctx, logger), cluster.Client, Name, follower{newOnce(whole, cluster.Client), name, cluster, d.config.Log},
 		provisioning.LeaderElection(false),
 		provisioning.FailedProvisionThreshold(0), // never give up: space may be freed
 		provisioning.FailedDeleteThreshold(0),

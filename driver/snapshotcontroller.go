@@ -29,7 +29,10 @@ type SnapshotCluster struct {
 	// Contents are those with the ManagedByLabel of this node, and no others: the
 	// controller works on all of the driver's that it is told of.
 	Contents snapshotinformers.VolumeSnapshotContentInformer
-	Classes  snapshotinformers.VolumeSnapshotClassInformer
+	// Unmanaged are those without the label, of all drivers: see contentFinder. nil where
+	// nobody makes contents of snapshots that are there already.
+	Unmanaged snapshotinformers.VolumeSnapshotContentInformer
+	Classes   snapshotinformers.VolumeSnapshotClassInformer
 }
 
 const (
@@ -65,8 +68,17 @@ func (d *Driver) snapshotter() (run func(context.Context) error, err error) {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](provisionRetry, provisionRetryLimit),
 		false, nil, nil, nil, // no group snapshots
 	)
+	find := func(context.Context) {}
+	if cluster.Snapshots.Unmanaged != nil {
+		f, err := newContentFinder(d.config.NodeName, d.control.persistent, cluster.Snapshots, d.config.Log)
+		if err != nil {
+			return nil, err
+		}
+		find = f.run
+	}
 	return func(ctx context.Context) error {
 		var workers sync.WaitGroup
+		workers.Go(func() { find(ctx) })
 		c.Run(snapshotWorkers, ctx.Done(), &workers)
 		workers.Wait()
 		return conn.Close()

@@ -122,3 +122,54 @@ func TestVolumeSnapshotIsTakenAndRestored(t *testing.T) {
 	require.Eventually(t, func() bool { return len(n.volumes()) == 2 }, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, []string{"pvc-uid-restored", "pvc-uid-source"}, n.volumes())
 }
+
+// A VolumeSnapshotContent of a snapshot that is there already has no label that says whose
+// it is: the agent of the node that has the snapshot takes it. Kubernetes' own suite found
+// that nobody did.
+func TestContentOfASnapshotThatIsThereFindsItsNode(t *testing.T) {
+	there := func(name, handle, of string) *snapshotv1.VolumeSnapshotContent {
+		c := content(name, "", "")
+		c.Labels, c.UID, c.Spec.Driver = map[string]string{"other": "label"}, types.UID("uid-"+name), of
+		c.Spec.Source = snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: ptr.To(handle)}
+		return c
+	}
+	const id = "vg0/snap-01234567-89ab-cdef-0123-456789abcdef"
+	//lint:ignore SA1019 client/v8 8.6.0 has no other
+	client := snapshotfake.NewSimpleClientset(
+		there("elsewhere", "vg0/snap-elsewhere", driver.Name), there("no-snapshot", "vg0/pvc-uid-source", driver.Name), there("of-another-driver", id, "other.example.com"),
+	)
+	n, cluster := provisioningNodeWith(t, onePool, func(t *testing.T, c *driver.Cluster) {
+		factory, managed := snapshotInformers(client), snapshotInformers(client)
+		c.Snapshots = &driver.SnapshotCluster{
+			Client: client, Contents: managed.Snapshot().V1().VolumeSnapshotContents(),
+			Unmanaged: factory.Snapshot().V1().VolumeSnapshotContents(), Classes: factory.Snapshot().V1().VolumeSnapshotClasses(),
+		}
+		require.NoError(t, factory.Snapshot().V1().VolumeSnapshotContents().Informer().SetTransform(driver.TrimContent))
+		start := c.Start
+		c.Start = func(stop <-chan struct{}) { // the contents of this node are none
+			start(stop)
+			factory.Start(stop)
+		}
+		t.Cleanup(factory.Shutdown)
+	}, pvc("source", "64Mi", "node1"))
+	ctx := t.Context()
+	require.Eventually(t, func() bool {
+		_, err := cluster.CoreV1().PersistentVolumes().Get(ctx, "pvc-uid-source", metav1.GetOptions{})
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	n.lvm("lvcreate", "--yes", "--snapshot", "--size", "8m", "--name", "snap-01234567-89ab-cdef-0123-456789abcdef",
+		"--addtag", "podlv.dev", "--addtag", "podlv.kind=snapshot", "--addtag", "podlv.source=vg0/pvc-uid-source", "vg0/pvc-uid-source")
+	contents := client.SnapshotV1().VolumeSnapshotContents()
+	_, err := contents.Create(ctx, there("here", id, driver.Name), metav1.CreateOptions{})
+	require.NoError(t, err)
+	labels := func(name string) map[string]string {
+		c, err := contents.Get(ctx, name, metav1.GetOptions{})
+		require.NoError(t, err)
+		return c.Labels
+	}
+	require.Eventually(t, func() bool { return labels("here")[driver.ManagedByLabel] == "node1" }, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, "label", labels("here")["other"])
+	for _, name := range []string{"elsewhere", "no-snapshot", "of-another-driver"} {
+		require.NotContains(t, labels(name), driver.ManagedByLabel, name)
+	}
+}

@@ -199,7 +199,7 @@ func (p *persistent) createFrom(ctx context.Context, q createRequest, h handle, 
 // copied, and gives the work that is left.
 func (p *persistent) begin(ctx context.Context, q *createRequest, h handle, classes *Classes) (v persistentVolume, finish func(context.Context) error, err error) {
 	// Until there is a snapshot of it, nobody may stage, grow or delete the source.
-	release, err := p.locks.acquire(q.Source.handle.String())
+	release, err := p.locks.wait(ctx, q.Source.handle.String())
 	if err != nil {
 		return v, nil, err
 	}

@@ -40,14 +40,19 @@ func (f *nodeFlags) addSnapshots(c *driver.Cluster, client kubernetes.Interface,
 	contents := snapshotinformers.NewSharedInformerFactoryWithOptions(snapshots, 0, snapshotinformers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.LabelSelector = driver.ManagedByLabel + "=" + f.name
 	}))
+	unmanaged := snapshotinformers.NewSharedInformerFactoryWithOptions(snapshots, 0, snapshotinformers.WithTransform(driver.TrimContent), snapshotinformers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.LabelSelector = "!" + driver.ManagedByLabel
+	}))
 	c.Snapshots = &driver.SnapshotCluster{
-		Client: snapshots, Contents: contents.Snapshot().V1().VolumeSnapshotContents(), Classes: classes.Snapshot().V1().VolumeSnapshotClasses(),
+		Client: snapshots, Contents: contents.Snapshot().V1().VolumeSnapshotContents(),
+		Unmanaged: unmanaged.Snapshot().V1().VolumeSnapshotContents(), Classes: classes.Snapshot().V1().VolumeSnapshotClasses(),
 	}
 	start := c.Start
 	c.Start = func(stop <-chan struct{}) {
 		start(stop)
 		classes.Start(stop)
 		contents.Start(stop)
+		unmanaged.Start(stop)
 	}
 	return nil
 }

@@ -29,11 +29,12 @@ const (
 	lossDelete         = "delete" // the claim and its volume go, so that a new one can be made
 )
 
-// What external-provisioner puts on a volume that it has made; the agent of the volume's
-// node would take the finalizer off.
+// What external-provisioner puts on a volume that it has made, and on a claim that it
+// clones; the agent of the volume's node would take the finalizers off.
 const (
 	annProvisionedBy     = "pv.kubernetes.io/provisioned-by"
 	finalizerProvisioner = "external-provisioner.volume.kubernetes.io/finalizer"
+	finalizerClone       = "provisioner.storage.kubernetes.io/cloning-protection"
 )
 
 // lostNodes deals with volumes whose Node object is gone: not of nodes that are not
@@ -112,15 +113,17 @@ func (k *Controller) volume(ctx context.Context, v *corev1.PersistentVolume, nod
 	if err != nil {
 		return err
 	}
-	if class == nil || class.Annotations[annotationNodeLoss] != lossDelete {
+	ending := claim != nil && claim.DeletionTimestamp != nil
+	if !ending && (class == nil || class.Annotations[annotationNodeLoss] != lossDelete) {
 		return k.retain(ctx, claim, class, node)
 	}
 	if there, err := k.nodeExists(ctx, node); err != nil || there {
 		return err
 	}
 	switch {
-	case claim != nil && claim.DeletionTimestamp != nil:
-		return nil // a pod of the lost node may still hold it; the garbage collector ends those
+	case ending:
+		// A pod of the lost node may still hold it, too; the garbage collector ends those.
+		return k.unprotect(ctx, claim)
 	case claim != nil:
 		if err := k.events.once(ctx, claimRef(claim), reasonLostDeleted,
 			"node %s is gone, and this claim's data with it: it is deleted, as StorageClass %q says (%s: %s)", node, class.Name, annotationNodeLoss, lossDelete); err != nil {
@@ -162,7 +165,7 @@ func (k *Controller) claimOf(ctx context.Context, v *corev1.PersistentVolume) (*
 
 // retain says on a claim that its data is gone with the node.
 func (k *Controller) retain(ctx context.Context, claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, node string) error {
-	if claim == nil || claim.DeletionTimestamp != nil {
+	if claim == nil {
 		return nil
 	}
 	whose := "its StorageClass is gone, too"
@@ -187,20 +190,8 @@ func (k *Controller) nodeExists(ctx context.Context, name string) (bool, error) 
 
 // release takes the provisioner's finalizer off a volume that is being deleted.
 func (k *Controller) release(ctx context.Context, v *corev1.PersistentVolume) error {
-	i := slices.Index(v.Finalizers, finalizerProvisioner)
-	if i < 0 {
-		return nil
-	}
-	type step struct {
-		Op    string `json:"op"`
-		Path  string `json:"path"`
-		Value any    `json:"value,omitempty"`
-	}
-	path := fmt.Sprintf("/metadata/finalizers/%d", i)
-	patch, err := json.Marshal([]step{
-		{"test", "/metadata/uid", v.UID}, {"test", path, finalizerProvisioner}, {"remove", path, nil},
-	})
-	if err != nil {
+	patch, err := without(finalizerProvisioner, v)
+	if patch == nil {
 		return err
 	}
 	_, err = k.config.Client.CoreV1().PersistentVolumes().Patch(ctx, v.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
@@ -208,6 +199,36 @@ func (k *Controller) release(ctx context.Context, v *corev1.PersistentVolume) er
 		return fmt.Errorf("release volume %s: %w", v.Name, err)
 	}
 	return nil
+}
+
+// unprotect takes the provisioner's finalizer off a claim that is being deleted: nothing
+// is cloned from it any more, its data is gone.
+func (k *Controller) unprotect(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+	patch, err := without(finalizerClone, c)
+	if patch == nil {
+		return err
+	}
+	_, err = k.config.Client.CoreV1().PersistentVolumeClaims(c.Namespace).Patch(ctx, c.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("let claim %s/%s go: %w", c.Namespace, c.Name, err)
+	}
+	return nil
+}
+
+// without is a JSON patch that takes a finalizer off the object that was looked at; nil
+// when it has none of that name.
+func without(finalizer string, o metav1.Object) ([]byte, error) {
+	i := slices.Index(o.GetFinalizers(), finalizer)
+	if i < 0 {
+		return nil, nil
+	}
+	type step struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value,omitempty"`
+	}
+	path := fmt.Sprintf("/metadata/finalizers/%d", i)
+	return json.Marshal([]step{{"test", "/metadata/uid", o.GetUID()}, {"test", path, finalizer}, {"remove", path, nil}})
 }
 
 // deleted is the outcome of a deletion. That the object is gone, or another one of its

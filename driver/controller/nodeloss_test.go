@@ -87,6 +87,20 @@ func TestTheFinalizerOfALostNodesAgentIsTakenOff(t *testing.T) {
 	require.Equal(t, []string{"kubernetes.io/pv-protection"}, v.Finalizers)
 }
 
+// A claim that was cloned has another one, whatever is to become of claims.
+func TestTheClonedClaimOfALostNodeCanBeDeleted(t *testing.T) {
+	claim := boundClaim()
+	claim.DeletionTimestamp, claim.Finalizers = &start, []string{finalizerClone, "kubernetes.io/pvc-protection"}
+	for name, class := range map[string]runtime.Object{"delete": storageClass("s", deleteOnLoss), "retain": storageClass("s")} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, policy("s=fast"), class, volumeOn("gone"), claim.DeepCopy())
+			b.pastDelay()
+			require.Equal(t, []string{`patch persistentvolumeclaims/c [{"op":"test","path":"/metadata/uid","value":"uid-c"},{"op":"test","path":"/metadata/finalizers/0","value":"provisioner.storage.kubernetes.io/cloning-protection"},{"op":"remove","path":"/metadata/finalizers/0"}]`}, b.writes())
+			require.Empty(t, b.events())
+		})
+	}
+}
+
 // What nothing may be deleted of, however long it lasts.
 func TestNothingIsDeleted(t *testing.T) {
 	ending := boundClaim()

@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -104,6 +105,9 @@ func trim(object any) (any, error) {
 		kept := &corev1.PersistentVolumeClaim{ObjectMeta: identityOf(o.ObjectMeta)}
 		if class, ok := o.Annotations[corev1.BetaStorageClassAnnotation]; ok {
 			kept.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: class}
+		}
+		if slices.Contains(o.Finalizers, finalizerClone) {
+			kept.Finalizers = o.Finalizers // all: they are taken off by their places
 		}
 		kept.Spec.StorageClassName, kept.Spec.VolumeName, kept.Status.Phase = o.Spec.StorageClassName, o.Spec.VolumeName, o.Status.Phase
 		return kept, nil

@@ -95,7 +95,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	return c.StartController("kube-controller-manager", "--leader-elect=false",
 		"--kubeconfig="+p("kcm.conf"), "--service-account-private-key-file="+p("sa.key"), "--root-ca-file="+p("ca.crt"),
 		"--use-service-account-credentials",
-		"--controllers=serviceaccount-controller,root-ca-certificate-publisher-controller,daemonset-controller,replicaset-controller,deployment-controller,"+
+		"--controllers=serviceaccount-controller,root-ca-certificate-publisher-controller,daemonset-controller,replicaset-controller,deployment-controller,statefulset-controller,job-controller,disruption-controller,"+
 			"node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller,garbage-collector-controller,namespace-controller,"+
 			"persistentvolume-binder-controller,persistentvolume-expander-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller,ephemeral-volume-controller,persistentvolume-attach-detach-controller,resourcequota-controller",
 	)

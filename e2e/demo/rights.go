@@ -35,6 +35,7 @@ var unseen = map[rights.Right]string{
 	{Account: controller, Verb: "patch", Resource: "events"}:                                                 "an event of the resizer's that comes again",
 	{Account: controller, Verb: "get", Resource: "nodes"}:                                                    "is a node that is gone really gone?",
 	{Account: controller, Verb: "get", Resource: "persistentvolumeclaims"}:                                   "the claim of a volume whose node is gone",
+	{Account: controller, Verb: "patch", Resource: "persistentvolumeclaims"}:                                 "the finalizer of a claim that was cloned, whose node is gone",
 	{Account: controller, Verb: "delete", Resource: "persistentvolumeclaims"}:                                "a claim whose node is gone, with podlv.dev/on-node-loss: delete",
 	{Account: controller, Verb: "delete", Resource: "persistentvolumes"}:                                     "its volume",
 	{Account: controller, Verb: "get", Resource: "storageclasses.storage.k8s.io"}:                            "is the StorageClass of a capacity object really gone?",

@@ -22,6 +22,7 @@ type Config struct {
 	Name         string   // "podlv.dev/podlv:demo"
 	Entrypoint   []string // program and first arguments
 	Architecture string   // as Go names it; this host's when empty
+	Command      []string // further arguments, in place of which a container can give others
 }
 
 // blob is one content of an archive, which is named after its hash.
@@ -52,6 +53,7 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		"os":           "linux",
 		"config": map[string]any{
 			"Entrypoint": c.Entrypoint,
+			"Cmd":        c.Command,
 			"Env":        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layer.digest()}},

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/podlv/podlv/e2e/image"
+)
+
+// Busybox is an image that every node has, for pods; there is no registry to pull from.
+const Busybox = "podlv.dev/busybox:lab"
+
+// Names of the other images; values.yaml has them too.
+const (
+	podlvImage       = "podlv.dev/podlv:lab"
+	resizerImage     = "podlv.dev/csi-resizer:lab"
+	snapshotterImage = "podlv.dev/snapshot-controller:lab"
+)
+
+// imageFolder has the images' archives, in the lab's folder.
+const imageFolder = "images"
+
+// podlvProgram is podlv itself, in the lab's folder.
+const podlvProgram = "podlv"
+
+// podlvPrograms are what the agent runs, by Debian package: what a Dockerfile of
+// podlv would install.
+var podlvPrograms = []struct {
+	pkg      string
+	programs []string
+}{
+	{"lvm2", []string{"lvm"}},
+	{"thin-provisioning-tools", []string{"thin_check", "thin_dump", "thin_repair"}},
+	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs", "tune2fs"}},
+	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs", "xfs_db"}},
+	{"btrfs-progs", []string{"mkfs.btrfs", "btrfs"}},
+	{"util-linux", []string{"blkid", "wipefs"}},
+}
+
+// busybox is a static program, which needs nothing else in its image.
+const busybox = "/bin/busybox"
+
+// missingForImages names the programs that are not here, with their packages.
+func missingForImages() error {
+	var all error
+	for _, p := range podlvPrograms {
+		if err := (&image.Rootfs{}).AddPrograms(p.programs...); err != nil {
+			all = errors.Join(all, fmt.Errorf("%w: apt-get install %s", err, p.pkg))
+		}
+	}
+	if _, err := os.Stat(busybox); err != nil {
+		all = errors.Join(all, fmt.Errorf("no %s here: apt-get install busybox-static", busybox))
+	}
+	return all
+}
+
+// ImageFile is the path of an image's archive in the lab's folder.
+func ImageFile(dir, name string) string {
+	base := name[strings.LastIndex(name, "/")+1 : strings.LastIndex(name, ":")]
+	return filepath.Join(dir, imageFolder, base+".tar")
+}
+
+// buildPodlv builds podlv, as it is released: static.
+func buildPodlv(ctx context.Context, root, dir string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=lab", "-o", filepath.Join(dir, podlvProgram), "./cmd/podlv")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build podlv: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// imageFiles are the archives of all images.
+func imageFiles(dir string) []string {
+	var files []string
+	for _, name := range []string{Busybox, podlvImage, resizerImage, snapshotterImage} {
+		files = append(files, ImageFile(dir, name))
+	}
+	return files
+}
+
+// makeImages packs the images. programs is the folder of those that are static.
+func makeImages(ctx context.Context, dir, programs string) error {
+	for _, name := range []string{resizerImage, snapshotterImage} {
+		program := strings.TrimSuffix(filepath.Base(ImageFile(dir, name)), ".tar")
+		r := &image.Rootfs{}
+		if err := r.AddAs(filepath.Join(programs, program), "/"+program); err != nil {
+			return err
+		}
+		if err := writeImage(r, dir, image.Config{Name: name, Entrypoint: []string{"/" + program}}); err != nil {
+			return err
+		}
+	}
+	agent := &image.Rootfs{}
+	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
+		return err
+	}
+	for _, p := range podlvPrograms {
+		if err := agent.AddPrograms(p.programs...); err != nil {
+			return err
+		}
+	}
+	if err := agent.Add("/etc/mke2fs.conf"); err != nil { // without it mkfs.ext4 makes an ext2
+		return err
+	}
+	agent.AddLink("/etc/mtab", "/proc/self/mounts")
+	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	agent.AddFolder("/run", 0o755)
+	if err := writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
+		return err
+	}
+
+	box := &image.Rootfs{}
+	if err := AddBusybox(ctx, box); err != nil {
+		return err
+	}
+	// What it does without a command makes it the image that holds a pod's namespaces.
+	return writeImage(box, dir, image.Config{Name: Busybox, Entrypoint: []string{"/bin/sleep", "infinity"}})
+}
+
+// AddBusybox adds a shell and the usual commands to an image.
+func AddBusybox(ctx context.Context, r *image.Rootfs) error {
+	if err := r.AddAs(busybox, "/bin/busybox"); err != nil {
+		return err
+	}
+	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("list the applets of busybox: %w", err)
+	}
+	for _, a := range strings.Fields(string(applets)) {
+		if a != "busybox" {
+			r.AddLink("/bin/"+a, "busybox")
+		}
+	}
+	r.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	r.AddFolder("/etc", 0o755)
+	return nil
+}
+
+// writeImage writes an image's archive, which is there when it is whole.
+func writeImage(r *image.Rootfs, dir string, c image.Config) error {
+	file := ImageFile(dir, c.Name)
+	if err := r.WriteFile(file+".part", c); err != nil {
+		return err
+	}
+	return os.Rename(file+".part", file)
+}

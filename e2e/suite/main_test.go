@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package suite
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/podlv/podlv/e2e/lab"
+)
+
+var out = flag.String("out", filepath.Join("..", "..", "out", "e2e-vm"), "`folder` for logs and what explains failures")
+
+// the is the cluster of all tests.
+var the *lab.Lab
+
+const gib = int64(1) << 30
+
+// nodes have a VG with 3 GiB for thick volumes, and a thin pool.
+const nodes = 3
+
+func TestMain(m *testing.M) {
+	if lab.Guest(os.Args) {
+		os.Exit(1)
+	}
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code, err := 1, error(nil)
+	if os.Getenv(lab.Plan) != "" {
+		code, err = inside(ctx, m)
+	} else {
+		code, err = outside(ctx)
+	}
+	stop()
+	if err != nil {
+		fmt.Println("FAILED:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func outside(ctx context.Context) (int, error) {
+	values, err := filepath.Abs("values.yaml")
+	if err != nil {
+		return 1, err
+	}
+	return lab.Run(ctx, lab.Config{
+		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: *out,
+	})
+}
+
+func inside(ctx context.Context, m *testing.M) (code int, err error) {
+	the, err = lab.Start(ctx, os.Getenv(lab.Plan))
+	if the != nil {
+		defer the.Close()
+	}
+	if err != nil {
+		return 1, err
+	}
+	if err := setUp(ctx); err != nil {
+		the.KeepEvidence("set-up")
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// setUp makes the VGs, as an administrator does, and installs podlv.
+func setUp(ctx context.Context) error {
+	for _, n := range the.Nodes() {
+		for _, c := range [][]string{
+			{"vgcreate", "--quiet", "ssd", "/dev/ubdc"},
+			{"vgcreate", "--quiet", "thin", "/dev/ubdd"},
+			{"lvcreate", "--quiet", "--yes", "--type", "thin-pool", "--size", "1500m", "--poolmetadatasize", "8m", "--name", "pool", "thin"},
+		} {
+			if _, err := n.Run(ctx, c...); err != nil {
+				return err
+			}
+		}
+	}
+	return the.Install(ctx)
+}
