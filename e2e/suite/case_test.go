@@ -100,12 +100,13 @@ func (c *kase) run(n *cluster.Node, command string) string {
 	return strings.TrimSpace(out)
 }
 
-// left is a shell command that prints what podlv and kubelet have left on a node.
+// left is a shell command that prints what podlv and kubelet have left on a node. After a
+// power cut kubelet may keep an empty vol_data.json for ever.
 const left = `
 lvs --noheadings --select 'lv_tags=podlv.dev' -o vg_name,lv_name,lv_tags | sed 's/^/LV:/'
 grep -E ' /var/lib/kubelet/(pods/[^ ]*kubernetes.io~csi|plugins/kubernetes.io/csi)' /proc/self/mounts | grep -v volume-subpaths | sed 's/^/mount: /'
 find /var/lib/kubelet/plugins/kubernetes.io/csi -mindepth 2 -maxdepth 3 2>/dev/null | grep -v -e /volumeDevices/publish$ -e /volumeDevices/staging$ | sed 's/^/folder: /'
-for d in /var/lib/kubelet/pods/*/volumes/kubernetes.io~csi/* /var/lib/kubelet/pods/*/volumeDevices/kubernetes.io~csi/*; do [ -e "$d" ] && echo "folder: $d"; done
+for d in /var/lib/kubelet/pods/*/volumes/kubernetes.io~csi/*/mount /var/lib/kubelet/pods/*/volumeDevices/kubernetes.io~csi/*; do [ -e "$d" ] && echo "folder: $d"; done
 true`
 
 // clean says what is on a node that was not there before, or what is told of it that it
