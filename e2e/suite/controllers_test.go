@@ -84,7 +84,7 @@ func TestStatefulSetKeepsItsNodes(t *testing.T) {
 	}
 	c.cordon(at["db-0"], true)
 	c.removePod0("db-0")
-	c.event("Pod", "db-0", "volume node affinity")
+	c.event("Pod", "db-0", "were unschedulable")
 	c.cordon(at["db-0"], false)
 	for i := range nodes {
 		name := fmt.Sprintf("db-%d", i)
