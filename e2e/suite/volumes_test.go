@@ -35,8 +35,7 @@ func TestEveryKindOfVolume(t *testing.T) {
 
 	restarted := time.Now().Add(time.Second) // the API's times are whole seconds
 	time.Sleep(time.Second)
-	_, err := the.Kubectl(c.ctx, nil, "exec", "-n", c.namespace, "one", "--", "kill", "1")
-	require.NoError(t, err)
+	_, _ = the.Kubectl(c.ctx, nil, "exec", "-n", c.namespace, "one", "--", "kill", "1") // it ends with the container
 	c.podRestarts("one", restarted)
 	require.Equal(t, kept(said), c.says("one", restarted), "the container was started again")
 
