@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -64,8 +65,7 @@ func missingForImages() error {
 
 // ImageFile is the path of an image's archive in the lab's folder.
 func ImageFile(dir, name string) string {
-	base := name[strings.LastIndex(name, "/")+1 : strings.LastIndex(name, ":")]
-	return filepath.Join(dir, imageFolder, base+".tar")
+	return filepath.Join(dir, imageFolder, strings.NewReplacer("/", "_", ":", "_").Replace(name)+".tar")
 }
 
 // buildPodlv builds podlv, as it is released: static.
@@ -90,7 +90,7 @@ func imageFiles(dir string) []string {
 // makeImages packs the images. programs is the folder of those that are static.
 func makeImages(ctx context.Context, dir, programs string) error {
 	for _, name := range []string{resizerImage, snapshotterImage} {
-		program := strings.TrimSuffix(filepath.Base(ImageFile(dir, name)), ".tar")
+		program, _, _ := strings.Cut(path.Base(name), ":")
 		r := &image.Rootfs{}
 		if err := r.AddAs(filepath.Join(programs, program), "/"+program); err != nil {
 			return err
