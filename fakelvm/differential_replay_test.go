@@ -4,14 +4,19 @@ package fakelvm_test
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/podlv/podlv/lvm"
 )
 
 // recorded is a step and what real lvm2 made of it.
@@ -32,6 +37,19 @@ var recordedDisks = map[string]struct {
 	"differential-9-4g.jsonl.gz":  {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
 	"differential-10-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
 	"differential-12-4g.jsonl.gz": {[]string{"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"}, 4 << 30},
+}
+
+// asRecorded gives the client's commands the settings that they had when the sessions were
+// recorded: the VG's metadata has the command line in it, and its length decides what is
+// free of the metadata area.
+type asRecorded struct{ lvm.Runner }
+
+func (r asRecorded) Run(ctx context.Context, args ...string) ([]byte, error) {
+	then := slices.Clone(args)
+	for i, a := range then {
+		then[i] = strings.Replace(a, "udev_rules=1 verify_udev_operations=1", "udev_rules=0", 1)
+	}
+	return r.Runner.Run(ctx, then...)
 }
 
 // TestRecordedDifferential does on the fake what was once done on real lvm2, and
@@ -60,6 +78,8 @@ func TestRecordedDifferential(t *testing.T) {
 			disks, ok := recordedDisks[filepath.Base(name)]
 			require.True(t, ok, "say in recordedDisks on what it was recorded")
 			fake, err := newFake(disks.paths, disks.size)
+			require.NoError(t, err)
+			fake.client, err = lvm.NewClient(asRecorded{fake.Runner}, "podlv.dev")
 			require.NoError(t, err)
 			in := json.NewDecoder(zipped)
 			for i := 1; ; i++ {

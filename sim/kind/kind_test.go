@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -225,23 +226,28 @@ func TestTheImageHasWhatIsRun(t *testing.T) {
 	require.ErrorContains(t, err, "make sim-kind")
 }
 
-// layer is the names of the files in an image's archive.
+// layer is the names of the files in an image's archive, which has one layer.
 func layer(t *testing.T, archive io.Reader) (names []string) {
 	t.Helper()
+	files := map[string][]byte{}
 	for outer := tar.NewReader(archive); ; {
 		h, err := outer.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
 		require.NoError(t, err)
-		if !strings.HasSuffix(h.Name, ".tar") {
-			continue
+		files[h.Name], err = io.ReadAll(outer)
+		require.NoError(t, err)
+	}
+	var manifest []struct{ Layers []string }
+	require.NoError(t, json.Unmarshal(files["manifest.json"], &manifest))
+	for inner := tar.NewReader(bytes.NewReader(files[manifest[0].Layers[0]])); ; {
+		h, err := inner.Next()
+		if errors.Is(err, io.EOF) {
+			return names
 		}
-		for inner := tar.NewReader(outer); ; {
-			h, err := inner.Next()
-			if errors.Is(err, io.EOF) {
-				return names
-			}
-			require.NoError(t, err)
-			names = append(names, h.Name)
-		}
+		require.NoError(t, err)
+		names = append(names, h.Name)
 	}
 }
 
