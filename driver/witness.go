@@ -4,6 +4,7 @@ package driver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,9 +31,8 @@ func (w apiWitness) Alive(ctx context.Context) (map[string]bool, error) {
 }
 
 // NewKubeletWitness is the witness that asks kubelet's own folders: a pod has one, named
-// by its UID, with a mount point in it for each CSI volume, until kubelet has unpublished
-// that. A folder without any is no pod's that has a volume: after a power cut kubelet may
-// never get rid of it (kubernetes#127229 is about more of that kind).
+// by its UID, for as long as kubelet has not cleaned up after it. Of some pods it never
+// does: see forgotten.
 // That the folder of all pods is missing, as when it was not mounted into the
 // agent's container, is an error: it must not look like a node without pods.
 func NewKubeletWitness(kubeletDir string) Witness {
@@ -51,22 +51,25 @@ func (w kubeletWitness) Alive(context.Context) (map[string]bool, error) {
 	}
 	uids := map[string]bool{}
 	for _, e := range entries {
-		has, err := hasMountPoint(filepath.Join(w.pods, e.Name(), "volumes", "kubernetes.io~csi"))
+		gone, err := forgotten(filepath.Join(w.pods, e.Name(), "volumes", "kubernetes.io~csi"))
 		if err != nil {
 			return nil, err
 		}
-		if has {
+		if !gone {
 			uids[e.Name()] = true
 		}
 	}
 	return uids, nil
 }
 
-// hasMountPoint says whether a pod's folder of CSI volumes has one with more in it than
-// what kubelet writes down of the volume.
-func hasMountPoint(dir string) (bool, error) {
+// forgotten says whether kubelet has forgotten all CSI volumes of a pod, whose folder of
+// them is dir. Where a power cut took what it had written down of one (vol_data.json), it
+// takes the mount point away when it starts, and then neither unpublishes the volume nor
+// gets rid of the folder ("orphaned pod found, but error occurred when trying to remove the
+// volumes dir: not a directory", every 2 s; seen with kubelet 1.36.3).
+func forgotten(dir string) (bool, error) {
 	volumes, err := readFolder(dir)
-	if err != nil {
+	if err != nil || len(volumes) == 0 {
 		return false, err
 	}
 	for _, v := range volumes {
@@ -76,11 +79,18 @@ func hasMountPoint(dir string) (bool, error) {
 		}
 		for _, f := range files {
 			if f.Name() != "vol_data.json" {
-				return true, nil
+				return false, nil
+			}
+			text, err := os.ReadFile(filepath.Join(dir, v.Name(), f.Name()))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return false, err
+			}
+			if json.Valid(text) {
+				return false, nil
 			}
 		}
 	}
-	return false, nil
+	return true, nil
 }
 
 // readFolder is os.ReadDir of what may be gone, or no folder.

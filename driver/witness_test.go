@@ -38,12 +38,14 @@ func TestKubeletsFoldersSayWhichPodsHaveVolumes(t *testing.T) {
 	write("published" + csi + "gone/vol_data.json")
 	make("left" + csi + "data")
 	write("left" + csi + "data/vol_data.json")
-	make("starting" + csi + "data")
+	make("lost" + csi + "data") // the file was not even begun
 	make("without/volumes/kubernetes.io~empty-dir/data")
 	make("bare")
 	write("file")
 	make("unknown" + csi + "data/other")
+	make("known" + csi + "data")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pods/known"+csi+"data/vol_data.json"), []byte(`{"driverName":"podlv.dev"}`), 0o600))
 	alive, err := w.Alive(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, map[string]bool{"published": true, "unknown": true}, alive)
+	require.Equal(t, map[string]bool{"published": true, "unknown": true, "known": true, "without": true, "bare": true, "file": true}, alive)
 }
