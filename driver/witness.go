@@ -77,17 +77,15 @@ func forgotten(dir string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		for _, f := range files {
-			if f.Name() != "vol_data.json" {
-				return false, nil
-			}
-			text, err := os.ReadFile(filepath.Join(dir, v.Name(), f.Name()))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return false, err
-			}
-			if json.Valid(text) {
-				return false, nil
-			}
+		if len(files) != 1 || files[0].Name() != "vol_data.json" {
+			return false, nil // a mount point; or nothing, of which kubelet does get rid
+		}
+		text, err := os.ReadFile(filepath.Join(dir, v.Name(), files[0].Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if json.Valid(text) {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -38,7 +38,7 @@ func TestKubeletsFoldersSayWhichPodsHaveVolumes(t *testing.T) {
 	write("published" + csi + "gone/vol_data.json")
 	make("left" + csi + "data")
 	write("left" + csi + "data/vol_data.json")
-	make("lost" + csi + "data") // the file was not even begun
+	make("empty" + csi + "data")
 	make("without/volumes/kubernetes.io~empty-dir/data")
 	make("bare")
 	write("file")
@@ -47,5 +47,5 @@ func TestKubeletsFoldersSayWhichPodsHaveVolumes(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "pods/known"+csi+"data/vol_data.json"), []byte(`{"driverName":"podlv.dev"}`), 0o600))
 	alive, err := w.Alive(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, map[string]bool{"published": true, "unknown": true, "known": true, "without": true, "bare": true, "file": true}, alive)
+	require.Equal(t, map[string]bool{"published": true, "unknown": true, "known": true, "empty": true, "without": true, "bare": true, "file": true}, alive)
 }

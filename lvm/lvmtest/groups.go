@@ -37,14 +37,17 @@ const (
 	uuidTwo = "podlv0-test-aaaa-bbbb-cccc-dddd-eeeee2"
 )
 
-// bare gives the machine's first disks without a VG; what the test makes of them is
-// removed when it is over.
+// bare gives the machine's first disks without a VG, and without the texts of those that
+// other tests had on them; what the test makes of them is removed when it is over.
 func (f *fixture) bare(n int) []string {
 	f.t.Helper()
 	if len(f.m.Disks) < n {
 		f.t.Skipf("%d disks are needed", n)
 	}
 	disks := f.m.Disks[:n]
+	for _, disk := range disks {
+		f.blank(disk)
+	}
 	f.t.Cleanup(func() {
 		for _, name := range []string{group, other} {
 			if _, err := f.client.VolumeGroup(context.Background(), name); err == nil {
@@ -56,6 +59,18 @@ func (f *fixture) bare(n int) []string {
 		}
 	})
 	return disks
+}
+
+// blank zeroes where a disk has LVM's label and texts.
+func (f *fixture) blank(disk string) {
+	f.t.Helper()
+	if f.m.OpenDevice == nil {
+		return
+	}
+	d, err := f.m.OpenDevice(disk)
+	require.NoError(f.t, err)
+	_, err = d.WriteAt(make([]byte, mib), 0)
+	require.NoError(f.t, errors.Join(err, d.Close()))
 }
 
 // label is that of a disk.
