@@ -183,11 +183,20 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 	}
 	shared := arbitrated && class.Pool.Inline.mode == inlineShared
 	var told announcement
-	if shared {
-		if told, err = s.publisher.announce(ctx, class.Pool, c.name, need, check); err != nil {
+	announce := func() (err error) {
+		told, err = s.publisher.announce(ctx, class.Pool, c.name, need, check)
+		return err
+	}
+	defer func() {
+		if told.release != nil {
+			whenOver(err, told.release)
+		}
+	}()
+	early := shared && s.publisher.roomy(ctx, class.Pool, need)
+	if early {
+		if err := announce(); err != nil {
 			return err
 		}
-		defer func() { whenOver(err, told.release) }()
 	}
 	turn, err := s.turn(ctx, class.Pool.Name)
 	if err != nil {
@@ -207,6 +216,11 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 		var exit *lvm.ExitError
 		tried = !errors.As(err, &exit) // then it took nothing
 		return err
+	}
+	if shared && !early {
+		if err := announce(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case shared:

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podlv/podlv/lvm"
 )
@@ -40,12 +43,44 @@ func (p *publisher) take(ctx context.Context, pool Pool, fits fitsFunc, command 
 	return command()
 }
 
+// roomShare of a pool must be left for pods when claims are announced that wait for one
+// another: an eighth.
+const roomShare = 8
+
+// roomy says whether so much is left of a shared pool beside what a claim needs, in bytes,
+// that it may be announced before its turn. Where little is left claims are announced one
+// by one: kubelet refuses a pod for good that was bound in the moment before allocatable
+// was lowered and does not fit any more, and the more is taken off at once, the more pods
+// that are.
+func (p *publisher) roomy(ctx context.Context, pool Pool, need int64) bool {
+	classes := p.classes.Get()
+	groups, _, err := p.model.volumeGroups(ctx)
+	if err != nil {
+		return false // whoever asks next hears of it
+	}
+	g, err := lvm.Find(groups, pool.VolumeGroup)
+	if err != nil {
+		return false
+	}
+	pods, err := p.pods(classes)
+	if err != nil {
+		return false
+	}
+	size := g.Size
+	if thin, ok := g.LogicalVolume(pool.ThinPool); ok {
+		size = thin.Size
+	}
+	a := p.accounts(classes, groups, pods)[pool.Name]
+	return a.allocatable-a.requested-need >= size/roomShare
+}
+
 // announcement is that a claim will take of a shared pool: the scheduler knows.
 type announcement struct {
 	classes *Classes
 	// pods are those that the node had when allocatable had been lowered, or later.
 	pods []podCharge
-	// release is called when the claim has taken what it needs, or never will.
+	// release is called when the claim has taken what it needs, or never will; also
+	// after an error.
 	release func()
 }
 
@@ -69,19 +104,39 @@ func (p *publisher) announce(ctx context.Context, pool Pool, claim string, need 
 		a.release = func() { p.hold(pool.Name, -need) }
 	}
 	if a.pods, err = p.round(ctx); err != nil {
-		a.release()
-		return a, err
+		return a, err // its caller releases
 	}
 	return a, nil
 }
 
 // takeShared makes the volume of a claim that was announced with command, if it fits.
-// Calls for one pool must come one after the other.
+// Calls for one pool must come one after the other. While a claim waits for its turn, pods
+// are bound that were scheduled before the scheduler knew of it: the informer has them.
 func (p *publisher) takeShared(ctx context.Context, a announcement, pool Pool, fits fitsFunc, command func() error) error {
+	since, err := p.pods(a.classes)
+	if err != nil {
+		return err
+	}
+	a.pods = union(a.pods, since)
 	if err := p.checkLive(ctx, &a, pool, fits); err != nil {
 		return err
 	}
 	return command()
+}
+
+// union is pods, and those of since that are not among them.
+func union(pods, since []podCharge) []podCharge {
+	known := map[types.UID]bool{}
+	for _, p := range pods {
+		known[p.uid] = true
+	}
+	all := slices.Clone(pods)
+	for _, p := range since {
+		if !known[p.uid] {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // checkLive is check by what the disks have now. That there is no space is believed only
