@@ -183,8 +183,9 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 	}
 	shared := arbitrated && class.Pool.Inline.mode == inlineShared
 	var told announcement
+	early := shared && s.publisher.roomy(ctx, class.Pool, need)
 	announce := func() (err error) {
-		told, err = s.publisher.announce(ctx, class.Pool, c.name, need, check)
+		told, err = s.publisher.announce(ctx, class.Pool, c.name, need, early, check)
 		return err
 	}
 	defer func() {
@@ -192,7 +193,6 @@ func (s *spaceWaiter) checked(ctx context.Context, class Class, c *claimant, nee
 			whenOver(err, told.release)
 		}
 	}()
-	early := shared && s.publisher.roomy(ctx, class.Pool, need)
 	if early {
 		if err := announce(); err != nil {
 			return err

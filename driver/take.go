@@ -86,27 +86,41 @@ type announcement struct {
 
 // announce lowers allocatable by what a claim needs, in bytes, and gives the pods that
 // are bound then. claim is its namespace/name; a generic ephemeral one's pod has its
-// request counted already, so that nothing is lowered for it. Claims that come at the
-// same time share a write and a list.
-func (p *publisher) announce(ctx context.Context, pool Pool, claim string, need int64, fits fitsFunc) (announcement, error) {
+// request counted already, so that nothing is lowered for it.
+//
+// Early, where there is room, claims that come at the same time share a write and a list.
+// Else calls for one pool must come one after the other: nothing is lowered before the API
+// server has been asked which pods are bound, and never below what these request.
+func (p *publisher) announce(ctx context.Context, pool Pool, claim string, need int64, early bool, fits fitsFunc) (announcement, error) {
 	a := announcement{classes: p.classes.Get(), release: func() {}}
 	var err error
-	if a.pods, err = p.pods(a.classes); err != nil {
+	if early {
+		a.pods, err = p.pods(a.classes)
+	} else {
+		a.pods, err = p.livePods(ctx, a.classes)
+	}
+	if err != nil {
 		return a, err
 	}
 	// What cannot be is not announced.
 	if err := p.checkLive(ctx, &a, pool, fits); err != nil {
 		return a, err
 	}
-	if claim == "" || !p.covered(claim, a.pods) {
+	covered := claim != "" && p.covered(claim, a.pods)
+	if !covered {
 		p.hold(pool.Name, need)
 		// Made, it is in the VG; not made, it is free.
 		a.release = func() { p.hold(pool.Name, -need) }
 	}
-	if a.pods, err = p.round(ctx); err != nil {
-		return a, err // its caller releases
+	switch {
+	case early:
+		a.pods, err = p.round(ctx)
+	case !covered:
+		if err = p.tellNode(ctx, a.classes, a.pods); err == nil {
+			a.pods, err = p.livePods(ctx, a.classes)
+		}
 	}
-	return a, nil
+	return a, err // its caller releases, also after an error
 }
 
 // takeShared makes the volume of a claim that was announced with command, if it fits.
@@ -218,13 +232,18 @@ func (p *publisher) goRound(ctx context.Context, r *round) {
 	}
 	defer p.rounds.Release(1)
 	classes := p.classes.Get()
-	if r.err = p.tellNode(ctx, classes); r.err == nil {
-		r.pods, r.err = p.livePods(ctx, classes)
+	pods, err := p.pods(classes)
+	if err == nil {
+		err = p.tellNode(ctx, classes, pods)
 	}
+	if err == nil {
+		r.pods, err = p.livePods(ctx, classes)
+	}
+	r.err = err
 }
 
 // tellNode writes the Node's resources at once.
-func (p *publisher) tellNode(ctx context.Context, classes *Classes) error {
+func (p *publisher) tellNode(ctx context.Context, classes *Classes, pods []podCharge) error {
 	if err := p.lock(ctx); err != nil {
 		return err
 	}
@@ -235,10 +254,6 @@ func (p *publisher) tellNode(ctx context.Context, classes *Classes) error {
 		}
 	}
 	groups, _, err := p.model.volumeGroups(ctx)
-	if err != nil {
-		return err
-	}
-	pods, err := p.pods(classes)
 	if err != nil {
 		return err
 	}
