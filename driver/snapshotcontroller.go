@@ -68,6 +68,10 @@ func (d *Driver) snapshotter() (run func(context.Context) error, err error) {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](provisionRetry, provisionRetryLimit),
 		false, nil, nil, nil, // no group snapshots
 	)
+	guard, err := newRestoreGuard(cluster, d.config.Log)
+	if err != nil {
+		return nil, err
+	}
 	find := func(context.Context) {}
 	if cluster.Snapshots.Unmanaged != nil {
 		f, err := newContentFinder(d.config.NodeName, d.control.persistent, cluster.Snapshots, d.config.Log)
@@ -78,6 +82,7 @@ func (d *Driver) snapshotter() (run func(context.Context) error, err error) {
 	}
 	return func(ctx context.Context) error {
 		var workers sync.WaitGroup
+		workers.Go(func() { guard.run(ctx) })
 		workers.Go(func() { find(ctx) })
 		c.Run(snapshotWorkers, ctx.Done(), &workers)
 		workers.Wait()

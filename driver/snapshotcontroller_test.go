@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
@@ -55,6 +56,32 @@ func snapshotInformers(client *snapshotfake.Clientset) snapshotinformers.SharedI
 	return factory
 }
 
+// nodeWithSnapshots is a node with the volume of claim "source", of a cluster with
+// VolumeSnapshots. Its informers cannot tell one content's label from another's: either all
+// that there are were made for this node, or none has a manager.
+func nodeWithSnapshots(t *testing.T, client *snapshotfake.Clientset, managed bool, claims ...*corev1.PersistentVolumeClaim) (*fakeNode, *fake.Clientset) {
+	t.Helper()
+	n, cluster := provisioningNodeWith(t, onePool, func(t *testing.T, c *driver.Cluster) {
+		here, none := snapshotInformers(client), snapshotInformers(client)
+		c.Snapshots = &driver.SnapshotCluster{Client: client, Contents: here.Snapshot().V1().VolumeSnapshotContents(), Classes: here.Snapshot().V1().VolumeSnapshotClasses()}
+		if !managed {
+			c.Snapshots.Contents, c.Snapshots.Unmanaged = none.Snapshot().V1().VolumeSnapshotContents(), c.Snapshots.Contents
+			require.NoError(t, c.Snapshots.Unmanaged.Informer().SetTransform(driver.TrimContent))
+		}
+		start := c.Start
+		c.Start = func(stop <-chan struct{}) {
+			start(stop)
+			here.Start(stop)
+		}
+		t.Cleanup(here.Shutdown)
+	}, append(claims, pvc("source", "64Mi", "node1"))...)
+	require.Eventually(t, func() bool {
+		_, err := cluster.CoreV1().PersistentVolumes().Get(t.Context(), "pvc-uid-source", metav1.GetOptions{})
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	return n, cluster
+}
+
 // A VolumeSnapshot of a claim, and a claim that is restored from it.
 func TestVolumeSnapshotIsTakenAndRestored(t *testing.T) {
 	//lint:ignore SA1019 client/v8 8.6.0 has no other
@@ -62,24 +89,8 @@ func TestVolumeSnapshotIsTakenAndRestored(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "cow"}, Driver: driver.Name, DeletionPolicy: snapshotv1.VolumeSnapshotContentDelete,
 		Parameters: map[string]string{"podlv.dev/snapshot-size": "8Mi"},
 	})
-	n, cluster := provisioningNodeWith(t, onePool, func(t *testing.T, c *driver.Cluster) {
-		factory := snapshotInformers(client)
-		c.Snapshots = &driver.SnapshotCluster{
-			Client: client, Contents: factory.Snapshot().V1().VolumeSnapshotContents(), Classes: factory.Snapshot().V1().VolumeSnapshotClasses(),
-		}
-		start := c.Start
-		c.Start = func(stop <-chan struct{}) {
-			start(stop)
-			factory.Start(stop)
-		}
-		t.Cleanup(factory.Shutdown)
-	}, pvc("source", "64Mi", "node1"))
+	n, cluster := nodeWithSnapshots(t, client, true)
 	ctx := t.Context()
-	require.Eventually(t, func() bool {
-		_, err := cluster.CoreV1().PersistentVolumes().Get(ctx, "pvc-uid-source", metav1.GetOptions{})
-		return err == nil
-	}, 20*time.Second, 20*time.Millisecond)
-
 	contents := client.SnapshotV1().VolumeSnapshotContents()
 	_, err := contents.Create(ctx, content("content", "vg0/pvc-uid-source", "node1"), metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -138,25 +149,8 @@ func TestContentOfASnapshotThatIsThereFindsItsNode(t *testing.T) {
 	client := snapshotfake.NewSimpleClientset(
 		there("elsewhere", "vg0/snap-elsewhere", driver.Name), there("no-snapshot", "vg0/pvc-uid-source", driver.Name), there("of-another-driver", id, "other.example.com"),
 	)
-	n, cluster := provisioningNodeWith(t, onePool, func(t *testing.T, c *driver.Cluster) {
-		factory, managed := snapshotInformers(client), snapshotInformers(client)
-		c.Snapshots = &driver.SnapshotCluster{
-			Client: client, Contents: managed.Snapshot().V1().VolumeSnapshotContents(),
-			Unmanaged: factory.Snapshot().V1().VolumeSnapshotContents(), Classes: factory.Snapshot().V1().VolumeSnapshotClasses(),
-		}
-		require.NoError(t, factory.Snapshot().V1().VolumeSnapshotContents().Informer().SetTransform(driver.TrimContent))
-		start := c.Start
-		c.Start = func(stop <-chan struct{}) { // the contents of this node are none
-			start(stop)
-			factory.Start(stop)
-		}
-		t.Cleanup(factory.Shutdown)
-	}, pvc("source", "64Mi", "node1"))
+	n, _ := nodeWithSnapshots(t, client, false)
 	ctx := t.Context()
-	require.Eventually(t, func() bool {
-		_, err := cluster.CoreV1().PersistentVolumes().Get(ctx, "pvc-uid-source", metav1.GetOptions{})
-		return err == nil
-	}, 20*time.Second, 20*time.Millisecond)
 	n.lvm("lvcreate", "--yes", "--snapshot", "--size", "8m", "--name", "snap-01234567-89ab-cdef-0123-456789abcdef",
 		"--addtag", "podlv.dev", "--addtag", "podlv.kind=snapshot", "--addtag", "podlv.source=vg0/pvc-uid-source", "vg0/pvc-uid-source")
 	contents := client.SnapshotV1().VolumeSnapshotContents()
@@ -172,4 +166,44 @@ func TestContentOfASnapshotThatIsThereFindsItsNode(t *testing.T) {
 	for _, name := range []string{"elsewhere", "no-snapshot", "of-another-driver"} {
 		require.NotContains(t, labels(name), driver.ManagedByLabel, name)
 	}
+}
+
+// A restore fails, and its claim is deleted: the finalizer that the provisioner has put on
+// the VolumeSnapshot is taken off when that is deleted, too, and not while another claim
+// waits for it.
+func TestVolumeSnapshotGoesThatCouldNotBeRestored(t *testing.T) {
+	const finalizer = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection"
+	there := &snapshotv1.VolumeSnapshot{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "backup", UID: "01234567-89ab-cdef-0123-456789abcdef",
+			Finalizers: []string{"other", finalizer}, DeletionTimestamp: ptr.To(metav1.Now()),
+		},
+	}
+	ofAnother := there.DeepCopy()
+	ofAnother.Name, ofAnother.UID = "of-another", "another"
+	//lint:ignore SA1019 client/v8 8.6.0 has no other
+	client := snapshotfake.NewSimpleClientset(there, ofAnother)
+	waits := pvc("waits", "64Mi", "node2") // not this node's to make
+	waits.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ptr.To("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: "backup"}
+	_, cluster := nodeWithSnapshots(t, client, true, waits)
+	ctx := t.Context()
+
+	c := content("content", "vg0/pvc-uid-source", "node1")
+	c.Annotations = map[string]string{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes"}
+	other := content("other", "vg0/pvc-uid-source", "node1")
+	other.Annotations, other.Spec.VolumeSnapshotRef.Name = c.Annotations, "of-another" // whose UID is not the one that is meant
+	for _, c := range []*snapshotv1.VolumeSnapshotContent{c, other} {
+		_, err := client.SnapshotV1().VolumeSnapshotContents().Create(ctx, c, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	finalizers := func(name string) []string {
+		s, err := client.SnapshotV1().VolumeSnapshots("default").Get(ctx, name, metav1.GetOptions{})
+		require.NoError(t, err)
+		return s.Finalizers
+	}
+	require.Never(t, func() bool { return len(finalizers("backup")) != 2 }, time.Second, 50*time.Millisecond, "a claim waits for it")
+	require.NoError(t, cluster.CoreV1().PersistentVolumeClaims("default").Delete(ctx, "waits", metav1.DeleteOptions{}))
+	require.Eventually(t, func() bool { return len(finalizers("backup")) == 1 }, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, []string{"other"}, finalizers("backup"))
+	require.Len(t, finalizers("of-another"), 2)
 }

@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 )
 
 // contentFinder makes this node the manager of VolumeSnapshotContents that have none and
@@ -25,21 +24,18 @@ import (
 // Of several nodes that have an LV of that name the first to say so wins, as
 // names of snapshots have a UID in them.
 type contentFinder struct {
-	node       string
-	persistent *persistent
-	cluster    *SnapshotCluster
-	queue      workqueue.TypedRateLimitingInterface[string]
-	log        *slog.Logger
+	worklist[string] // names of contents
+	node             string
+	persistent       *persistent
+	cluster          *SnapshotCluster
 }
 
 func newContentFinder(node string, p *persistent, cluster *SnapshotCluster, log *slog.Logger) (*contentFinder, error) {
-	f := &contentFinder{
-		node: node, persistent: p, cluster: cluster, log: log,
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](provisionRetry, provisionRetryLimit)),
-	}
+	f := &contentFinder{node: node, persistent: p, cluster: cluster}
+	f.worklist = newWorklist(f.find, "cannot find out whether the snapshot of a VolumeSnapshotContent is here; it is tried again", log)
 	add := func(o any) {
 		if c, ok := o.(*snapshotv1.VolumeSnapshotContent); ok && unmanaged(c) {
-			f.queue.Add(c.Name)
+			f.add(c.Name)
 		}
 	}
 	_, err := cluster.Unmanaged.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -66,25 +62,6 @@ func TrimContent(object any) (any, error) {
 		return trimmed, nil
 	}
 	return object, nil
-}
-
-// run works until ctx ends.
-func (f *contentFinder) run(ctx context.Context) {
-	stop := context.AfterFunc(ctx, f.queue.ShutDown)
-	defer stop()
-	for {
-		name, done := f.queue.Get()
-		if done {
-			return
-		}
-		if err := f.find(ctx, name); err != nil && ctx.Err() == nil {
-			f.log.Warn("cannot find out whether the snapshot of a VolumeSnapshotContent is here; it is tried again", "content", name, "error", err)
-			f.queue.AddRateLimited(name)
-		} else {
-			f.queue.Forget(name)
-		}
-		f.queue.Done(name)
-	}
 }
 
 // find looks for the snapshot of one content, and labels the content if it is here.
