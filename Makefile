@@ -24,7 +24,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .PHONY: help deps build image check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
 	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-upstream bench-memory bench-publish bench-create \
-	bench-create-modes clean
+	bench-create-modes bench-pods clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,6 +169,10 @@ bench-memory: controlplane ## the agent's memory with 200 volumes and 10,000 cla
 
 bench-publish: ## publish and unpublish against the bare lvm commands, as root
 	$(BENCH)
+
+# Most of it is the starts of 250 pods, one by one: half an hour.
+bench-pods: ## from a pod's making until it runs, with each kind of volume, on real kubelets and real LVM, as root
+	$(GO) test -tags=e2e -count=1 -run '^$$' -bench '^BenchmarkPod' -benchtime 1x -timeout 120m ./e2e/suite
 
 bench-create: ## create and delete volumes of claims against the bare lvm commands, as root
 	$(BENCH) -claims

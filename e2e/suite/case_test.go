@@ -26,19 +26,22 @@ const patience = 3 * time.Minute
 
 // kase is a test's place in the cluster.
 type kase struct {
-	*testing.T
+	testing.TB
 	ctx       context.Context
 	namespace string
 }
 
-var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+var (
+	testPrefix = regexp.MustCompile(`^(Test|Benchmark)`)
+	notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+)
 
 // newCase makes a namespace for a test, and holds the cluster to what it was before when
 // the test ends.
-func newCase(t *testing.T) *kase {
+func newCase(t testing.TB) *kase {
 	t.Helper()
-	name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(strings.TrimPrefix(t.Name(), "Test")), "-"), "-")
-	c := &kase{T: t, ctx: context.Background(), namespace: name}
+	name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(testPrefix.ReplaceAllString(t.Name(), "")), "-"), "-")
+	c := &kase{TB: t, ctx: context.Background(), namespace: name}
 	_, err := the.Client.CoreV1().Namespaces().Create(c.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() {

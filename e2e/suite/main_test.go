@@ -53,7 +53,7 @@ func outside(ctx context.Context) (int, error) {
 		return 1, err
 	}
 	return lab.Run(ctx, lab.Config{
-		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: *out,
+		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: *out,
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
 		Kubelet: map[string]any{"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "2s"}},

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package suite
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/podlv/podlv/e2e/cluster"
+	"github.com/podlv/podlv/e2e/lab"
+)
+
+var (
+	startPods = flag.Int("start.pods", 50, "`number` of pods of each kind whose starts BenchmarkPodStart measures")
+	burstPods = flag.Int("burst.pods", 100, "`number` of pods that BenchmarkPodsAtOnce makes at once on one node")
+)
+
+// startKind is a kind of pods whose starts are compared.
+type startKind struct {
+	name    string
+	volumes func(c *kase, pod string) []volume
+}
+
+var (
+	emptyDir = startKind{"emptyDir", func(*kase, string) []volume {
+		return []volume{{name: "v", source: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	}}
+	inlineKind = startKind{"inline", func(*kase, string) []volume { return []volume{inline("v", "ext4", "16Mi")} }}
+	startKinds = []startKind{
+		{"no volume", func(*kase, string) []volume { return nil }},
+		emptyDir,
+		inlineKind,
+		{"generic ephemeral", func(*kase, string) []volume { return []volume{ephemeral("v", "ssd", "16Mi")} }},
+		{"claim", func(c *kase, pod string) []volume {
+			c.claim(pod, "ssd", "16Mi", corev1.PersistentVolumeFilesystem)
+			return []volume{claimed(pod, false)}
+		}},
+	}
+)
+
+// idle is a pod whose container does nothing.
+func (c *kase) idle(name, node string, volumes []volume) *corev1.Pod {
+	container := corev1.Container{Name: "c", Image: lab.Busybox, ImagePullPolicy: corev1.PullNever, Command: []string{"sleep", "infinity"}}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.namespace, Labels: map[string]string{"app": name}},
+		Spec:       corev1.PodSpec{TerminationGracePeriodSeconds: ptr.To[int64](0), AutomountServiceAccountToken: ptr.To(false)},
+	}
+	for _, v := range volumes {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: v.name, VolumeSource: v.source})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: v.name, MountPath: "/" + v.name})
+	}
+	pod.Spec.Containers = []corev1.Container{container}
+	return on(node, pod)
+}
+
+// measure makes a pod of a kind, with its claim if it has one, and gives how long it took
+// until a client was told that it runs.
+func (c *kase) measure(kind startKind, name, node string) (time.Duration, error) {
+	pods := the.Client.CoreV1().Pods(c.namespace)
+	w, err := pods.Watch(c.ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
+	limit := time.After(10 * time.Minute)
+	start := time.Now()
+	if _, err := pods.Create(c.ctx, c.idle(name, node, kind.volumes(c, name)), metav1.CreateOptions{}); err != nil {
+		return 0, err
+	}
+	for {
+		select {
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				return 0, fmt.Errorf("the watch of pod %s ended", name)
+			}
+			if p, ok := e.Object.(*corev1.Pod); ok && p.Status.Phase == corev1.PodRunning {
+				return time.Since(start), nil
+			}
+		case <-limit:
+			return 0, fmt.Errorf("pod %s does not run", name)
+		}
+	}
+}
+
+// BenchmarkPodStart measures how long pods take from their making until they run, one by
+// one, with each kind of volume in turn: what disturbs one disturbs all.
+func BenchmarkPodStart(b *testing.B) {
+	c := newCase(b)
+	for i, n := range the.Nodes() { // the first pod of a node unpacks the image
+		name := fmt.Sprintf("first-%d", i)
+		_, err := c.measure(startKinds[0], name, n.Name)
+		require.NoError(b, err)
+		c.removePod(name)
+	}
+	times := map[string][]time.Duration{}
+	for i := range *startPods {
+		for j := range startKinds {
+			kind := startKinds[(i+j)%len(startKinds)] // none comes always after the same one
+			name := fmt.Sprintf("%s-%d", strings.ToLower(strings.ReplaceAll(kind.name, " ", "-")), i)
+			took, err := c.measure(kind, name, the.Nodes()[i%nodes].Name)
+			require.NoError(b, err)
+			times[kind.name] = append(times[kind.name], took)
+			c.removePod(name)
+		}
+	}
+	fmt.Printf("\nfrom a pod's making until it runs, %d of each kind, one by one\n\n| volume | p50 | p99 | p50, times that with emptyDir |\n|---|---|---|---|\n", *startPods)
+	for _, k := range startKinds {
+		p50, p99 := percentile(times[k.name], 50), percentile(times[k.name], 99)
+		ratio := p50.Seconds() / percentile(times[emptyDir.name], 50).Seconds()
+		fmt.Printf("| %s | %.2f s | %.2f s | %.2f |\n", k.name, p50.Seconds(), p99.Seconds(), ratio)
+		b.ReportMetric(ratio, strings.ReplaceAll(k.name, " ", "-")+"/emptyDir")
+	}
+}
+
+// BenchmarkPodsAtOnce measures how long many pods take that are made at once on one node,
+// with inline volumes and with emptyDirs, and what the agent does meanwhile.
+func BenchmarkPodsAtOnce(b *testing.B) {
+	c := newCase(b)
+	n := the.Nodes()[0]
+	_, err := c.measure(startKinds[0], "first", n.Name) // it unpacks the image
+	require.NoError(b, err)
+	c.removePod("first")
+	var took [2]time.Duration
+	for i, kind := range []startKind{emptyDir, inlineKind} {
+		before := c.agentOf(n)
+		start := time.Now()
+		var all errgroup.Group
+		for j := range *burstPods {
+			all.Go(func() error {
+				_, err := c.measure(kind, fmt.Sprintf("%s-%d", strings.ToLower(kind.name), j), n.Name)
+				return err
+			})
+		}
+		require.NoError(b, all.Wait())
+		took[i] = time.Since(start)
+		after := c.agentOf(n)
+		require.Equal(b, before.pid, after.pid, "the agent was started again")
+		fmt.Printf("\n%d pods at once with %s: %.1f s, %.2f s a pod; agent: %.2f s of a processor, its programs %.2f s; %d KiB resident, %d anonymous\n",
+			*burstPods, kind.name, took[i].Seconds(), took[i].Seconds()/float64(*burstPods), after.own-before.own, after.programs-before.programs, after.resident, after.anonymous)
+		require.NoError(b, the.Client.CoreV1().Pods(c.namespace).DeleteCollection(c.ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
+		c.until("the pods are gone", func() error {
+			pods, err := the.Client.CoreV1().Pods(c.namespace).List(c.ctx, metav1.ListOptions{})
+			if err == nil && len(pods.Items) > 0 {
+				err = fmt.Errorf("there are %d", len(pods.Items))
+			}
+			return err
+		})
+	}
+	b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "inline/emptyDir")
+}
+
+// agentUse is what the agent of a node has used: seconds of a processor, itself and the
+// programs that it ran, and its memory in KiB.
+type agentUse struct {
+	pid                 int
+	own, programs       float64
+	resident, anonymous int
+}
+
+func (c *kase) agentOf(n *cluster.Node) agentUse {
+	c.Helper()
+	out := c.run(n, `for p in /proc/[0-9]*; do { tr '\0' ' ' <$p/cmdline; } 2>/dev/null | grep -q '^/usr/local/bin/podlv node' && break; done
+echo ${p#/proc/} $(cut -d' ' -f14-17 $p/stat) $(sed -n 's/^\(VmRSS\|RssAnon\):[^0-9]*\([0-9]*\).*/\2/p' $p/status)`)
+	u := agentUse{}
+	var utime, stime, cutime, cstime float64 // in hundredths of a second
+	_, err := fmt.Sscan(out, &u.pid, &utime, &stime, &cutime, &cstime, &u.resident, &u.anonymous)
+	require.NoError(c, err, out)
+	u.own, u.programs = (utime+stime)/100, (cutime+cstime)/100
+	return u
+}
+
+// percentile is the nearest-rank percentile.
+func percentile(times []time.Duration, p float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(times))
+	return sorted[max(int(math.Ceil(p/100*float64(len(sorted)))), 1)-1]
+}
