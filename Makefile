@@ -21,7 +21,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build image check check-format check-vet check-lint check-workflows \
+.PHONY: help deps build image release release-push check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
 	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes bench-pods clean
@@ -38,6 +38,13 @@ build: ## build the programs into bin/, static and stamped with the version
 # ARCH: amd64, arm64; the image is for ctr images import, docker load, kind load image-archive.
 image: ## podlv's image from Debian packages into out/podlv-ARCH.tar, without a container engine; IMAGE=NAME:TAG
 	tools/image.sh $(or $(ARCH),$(shell $(GO) env GOARCH)) out/podlv-$(or $(ARCH),$(shell $(GO) env GOARCH)).tar $(IMAGE)
+
+# What comes out is in out/release; tools/release.sh says what it is.
+release: ## all that a release consists of, VERSION=1.2.3, without publishing anything
+	tools/release.sh '$(VERSION)' out/release
+
+release-push: ## push image and chart of make release to REGISTRY, ghcr.io/podlv say
+	tools/release-push.sh out/release $(or $(REGISTRY),$(error REGISTRY is not set: to where?))
 
 check: check-format check-vet check-lint check-workflows check-rules check-generated check-chart check-modules ## formatting, vet, staticcheck, workflows, house rules, generated files, the chart, go.mod
 	@echo "check: OK"
@@ -78,6 +85,7 @@ check-chart: ## what the Helm chart refuses, and what it renders to
 check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd tools/release && $(GO) mod tidy -diff
 	cd e2e/tools/helm && $(GO) mod tidy -diff
 	cd sim/controlplane && $(GO) mod tidy -diff
 
@@ -96,8 +104,9 @@ test-enumerations: ## every crash point, state and recorded session, of which ma
 test-differential: ## the fake against real lvm2, COMMANDS (500) random steps from SEED (4), as root
 	$(TEST_LVM) -run 'TestDifferential$$' ./fakelvm -- -differential.commands=$(or $(COMMANDS),500) -differential.seed=$(or $(SEED),4)
 
+# MODE is auto, host or microvm: the host's own device-mapper where there is one.
 test-lvm: ## the contract suite and the driver on real lvm2, as root
-	$(TEST_LVM) -timeout 30m
+	$(TEST_LVM) -timeout 30m $(if $(MODE),-mode $(MODE))
 
 controlplane: ## build the simulator's control plane into ~/.cache/podlv/bin, once
 	@sim/controlplane/build.sh

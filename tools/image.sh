@@ -8,10 +8,10 @@
 # The packages of image-packages.txt and all that they depend on are fetched by apt, whose
 # lists, cache and idea of what is installed are in a folder of this run: nothing of this
 # machine's changes, and any architecture will do. It needs apt's own keys and sources,
-# dpkg-deb, readelf and go.
+# dpkg-deb, readelf and go. PODLV_VERSION is the program's, in place of what git says.
 set -euo pipefail
 architecture=$1 out=$(realpath -m "$2")
-version=$(git -C "$(dirname "$0")" describe --tags --always --dirty 2>/dev/null || echo unknown)
+version=${PODLV_VERSION:-$(git -C "$(dirname "$0")" describe --tags --always --dirty 2>/dev/null || echo unknown)}
 name=${3:-ghcr.io/podlv/podlv:$version}
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

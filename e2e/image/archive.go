@@ -61,16 +61,13 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 	if err != nil {
 		return err
 	}
-	manifest, err := object("application/vnd.oci.image.manifest.v1+json", map[string]any{
-		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-		"config": config.descriptor(), "layers": []any{layer.descriptor()},
-	})
+	manifest, err := imageManifest(config, []any{layer.descriptor()})
 	if err != nil {
 		return err
 	}
 	entry := manifest.descriptor()
 	entry["platform"] = map[string]any{"architecture": cmp.Or(c.Architecture, runtime.GOARCH), "os": "linux"}
-	entry["annotations"] = map[string]any{"io.containerd.image.name": c.Name, "org.opencontainers.image.ref.name": c.Name[strings.LastIndex(c.Name, ":")+1:]}
+	entry["annotations"] = names(c.Name)
 	index, err := object("", map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []any{entry}})
 	if err != nil {
 		return err
@@ -80,18 +77,15 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		return err
 	}
 	t := tar.NewWriter(w)
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{
-		{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+	for _, f := range []file{
+		{layoutFile.path, layoutFile.data},
 		{"index.json", index.data},
 		{"manifest.json", saved.data},
 		{manifest.path(), manifest.data},
 		{config.path(), config.data},
 		{layer.path(), layer.data},
 	} {
-		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
+		if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.path, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
 			return err
 		}
 		if _, err := t.Write(f.data); err != nil {
@@ -99,6 +93,26 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		}
 	}
 	return t.Close()
+}
+
+// file is one file of an archive.
+type file struct {
+	path string
+	data []byte
+}
+
+// layoutFile says of a folder or archive that it is an OCI image layout.
+var layoutFile = file{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}
+
+// names is how containerd and OCI's tools learn an image's name from an index.
+func names(name string) map[string]any {
+	return map[string]any{"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name[strings.LastIndex(name, ":")+1:]}
+}
+
+// imageManifest is the manifest of an image, of its config and the descriptors of its layers.
+func imageManifest(config blob, layers []any) (blob, error) {
+	const media = "application/vnd.oci.image.manifest.v1+json"
+	return object(media, map[string]any{"schemaVersion": 2, "mediaType": media, "config": config.descriptor(), "layers": layers})
 }
 
 // object is a JSON document.

@@ -20,6 +20,24 @@ import (
 
 var udevd = flag.String("lvm.udevd", "/lib/systemd/systemd-udevd", "the udev daemon, which is udevadm by another name")
 
+// startUdev starts a udev daemon for the time of a test, where the machine has none that
+// runs: a microVM has not, a host has.
+func startUdev(t *testing.T) {
+	t.Helper()
+	running := func() bool { _, err := os.Stat("/run/udev/control"); return err == nil }
+	if running() {
+		return // the machine's own, whose files are not ours to remove
+	}
+	daemon := &exec.Cmd{Path: *udevd, Args: []string{"systemd-udevd"}}
+	require.NoError(t, daemon.Start())
+	t.Cleanup(func() {
+		_ = daemon.Process.Kill()
+		_ = daemon.Wait()
+		_ = os.RemoveAll("/run/udev") // else lvm believes that it is there
+	})
+	require.Eventually(t, running, 10*time.Second, 50*time.Millisecond)
+}
+
 // TestRealBesideUdev is what a node is: the machine's own lvm works with the machine's
 // udev; the client's runs in a container, which has the machine's /dev and locks and
 // neither its /run/udev nor its semaphores. Neither may take the other's links away.
@@ -30,14 +48,7 @@ func TestRealBesideUdev(t *testing.T) {
 	require.NotEmpty(t, *disks, "no -lvm.disks: run this through make test-lvm")
 	t.Setenv("DM_DISABLE_UDEV", "") // so that it is put back
 	require.NoError(t, os.Unsetenv("DM_DISABLE_UDEV"))
-	daemon := &exec.Cmd{Path: *udevd, Args: []string{"systemd-udevd"}}
-	require.NoError(t, daemon.Start())
-	t.Cleanup(func() {
-		_ = daemon.Process.Kill()
-		_ = daemon.Wait()
-		_ = os.RemoveAll("/run/udev") // else lvm believes that it is there
-	})
-	require.Eventually(t, func() bool { _, err := os.Stat("/run/udev/control"); return err == nil }, 10*time.Second, 50*time.Millisecond)
+	startUdev(t)
 	settled := func() {
 		t.Helper()
 		out, err := (&exec.Cmd{Path: *udevd, Args: []string{"udevadm", "settle", "--timeout=60"}}).CombinedOutput()
