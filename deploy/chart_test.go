@@ -140,37 +140,28 @@ func printed(t *testing.T, objects []runtime.Object) []string {
 	return documents
 }
 
-func TestEachGroupOfNodesHasItsPools(t *testing.T) {
-	places := func(c *driver.Classes) map[string]string {
-		of := map[string]string{}
-		for _, p := range c.Pools() {
-			of[p.Name] = p.VolumeGroup
+func TestEachKindOfNodeHasItsPools(t *testing.T) {
+	r := all(t)["nodes"]
+	whole := classes(t, of[*corev1.ConfigMap](r)["podlv"])
+	for _, row := range []struct {
+		labels map[string]string
+		places map[string]string
+	}{
+		{map[string]string{"role": "compute"}, map[string]string{"scratch": "vg0"}},
+		{map[string]string{"role": "storage", "disks": ""}, map[string]string{"scratch": "vg-ssd", "bulk": "vg0"}},
+		{map[string]string{"role": "storage"}, map[string]string{"bulk": "vg0"}},
+		{nil, map[string]string{}},
+	} {
+		on, err := whole.On(row.labels)
+		require.NoError(t, err)
+		places := map[string]string{}
+		for _, p := range on.Pools() {
+			places[p.Name] = p.VolumeGroup
+			require.Equal(t, row.labels["role"] == "compute", p.Reserve == 5<<30)
 		}
-		return of
+		require.Equal(t, row.places, places)
 	}
-	r := all(t)["groups"]
-	configs := of[*corev1.ConfigMap](r)
-	compute, storage := classes(t, configs["podlv-compute"]), classes(t, configs["podlv-storage"])
-	require.Equal(t, map[string]string{"scratch": "vg0"}, places(compute))
-	require.Equal(t, int64(5<<30), compute.Pools()[0].Reserve)
-	require.Equal(t, map[string]string{"scratch": "vg-ssd", "bulk": "vg0"}, places(storage))
-	require.Len(t, compute.All(), 1)
-	require.Len(t, storage.All(), 2)
-	sets := of[*appsv1.DaemonSet](r)
-	require.Len(t, sets, 2)
-	for name, role := range map[string]string{"podlv-compute": "compute", "podlv-storage": "storage"} {
-		set := sets[name]
-		require.Equal(t, role, set.Spec.Template.Spec.NodeSelector["role"])
-		require.Equal(t, role, set.Spec.Selector.MatchLabels["podlv.dev/node-group"], "or one would take the other's pods")
-		for k, v := range set.Spec.Selector.MatchLabels {
-			require.Equal(t, v, set.Spec.Template.Labels[k])
-		}
-		for _, v := range set.Spec.Template.Spec.Volumes {
-			if v.Name == "config" {
-				require.Equal(t, name, v.ConfigMap.Name)
-			}
-		}
-	}
+	require.Len(t, of[*appsv1.DaemonSet](r), 1)
 }
 
 func TestAgentHasWhatItNeedsOfTheNode(t *testing.T) {

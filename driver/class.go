@@ -162,10 +162,9 @@ func (c *Classes) readPools(file classFile, p *problems) map[string]Pool {
 	taken := map[string]string{}
 	for i, f := range file.Pools {
 		at := fmt.Sprintf("pools[%d]", i)
-		inline := p.inlinePool(at+".inlinePool", string(f.InlinePool))
 		parts := f.readParts(at, p)
 		for i := range parts {
-			parts[i].Name, parts[i].Inline = string(f.Name), inline
+			parts[i].Name = string(f.Name)
 		}
 		pool := parts[0].Pool
 		c.parts = append(c.parts, parts)

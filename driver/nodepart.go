@@ -36,10 +36,11 @@ type ruleFile struct {
 	Media   text `json:"media,omitempty"`
 }
 
-// nodesFile is a part, and the nodes that it is of.
+// nodesFile is a part, and the nodes that it is of. Its inlinePool goes before the pool's.
 type nodesFile struct {
-	Selector text `json:"selector,omitempty"`
-	partFile `json:",inline"`
+	Selector   text `json:"selector,omitempty"`
+	InlinePool text `json:"inlinePool,omitempty"`
+	partFile   `json:",inline"`
 }
 
 // part is what a pool is on the nodes that a selector matches.
@@ -74,8 +75,11 @@ type ThinPoolSize struct {
 // readParts reads where a pool is: the same on all nodes, or by their labels. The first
 // is what the pool is taken for where nothing is said of a node.
 func (f poolFile) readParts(at string, p *problems) []part {
+	inline := p.inlinePool(at+".inlinePool", string(f.InlinePool))
 	if len(f.Nodes) == 0 {
-		return []part{{labels.Everything(), f.partFile.read(at, p)}}
+		pool := f.partFile.read(at, p)
+		pool.Inline = inline
+		return []part{{labels.Everything(), pool}}
 	}
 	if keys := f.partFile.keys(); len(keys) > 0 {
 		p.add("%s.%s: the pool has nodes, so that this belongs into each of them", at, strings.Join(keys, ", "))
@@ -94,6 +98,13 @@ func (f poolFile) readParts(at string, p *problems) []part {
 		parts = append(parts, part{selector, n.partFile.read(in, p)})
 		if (parts[i].ThinPool == "") != (parts[0].ThinPool == "") {
 			p.add("%s.thinPool: a pool is a thin pool on all nodes, or on none", in)
+		}
+		parts[i].Inline = inline
+		if n.InlinePool != "" {
+			parts[i].Inline = p.inlinePool(in+".inlinePool", string(n.InlinePool))
+			if (parts[i].Inline.mode == inlineNone) != (inline.mode == inlineNone) {
+				p.add("%s.inlinePool: %q: the scheduler is told of a pool on all nodes or, with none, on none; the pool has %q", in, n.InlinePool, cmp.Or(f.InlinePool, inlineShared))
+			}
 		}
 	}
 	return parts

@@ -71,11 +71,16 @@ pools:
   - {volumeGroup: vg0, thinPool: pool}
   - {selector: b, volumeGroup: ""}
   - {selector: b, volumeGroup: vg0, name: x}
+- {name: q, nodes: [{selector: a, volumeGroup: vg1, inlinePool: none}, {selector: b, volumeGroup: vg1, inlinePool: some}]}
+- {name: r, inlinePool: none, nodes: [{selector: a, volumeGroup: vg2, inlinePool: reserved=1Gi}]}
 `, []string{
 			`pools[0].reserve, devices: the pool has nodes, so that this belongs into each of them`,
 			`pools[0].nodes[0].selector: "a in":`, `pools[0].nodes[1].thinPool: a pool is a thin pool on all nodes, or on none`,
 			`pools[0].nodes[2]: is of no node: the one before it has no selector and is of all`, `pools[0].nodes[2].volumeGroup or thinPool: invalid`,
 			`unknown field "pools[0].nodes[3].name"`,
+			`pools[1].nodes[0].inlinePool: "none": the scheduler is told of a pool on all nodes or, with none, on none; the pool has "shared"`,
+			`pools[1].nodes[1].inlinePool: "some": must be shared, none or reserved=`,
+			`pools[2].nodes[0].inlinePool: "reserved=1Gi": the scheduler is told of a pool on all nodes or, with none, on none; the pool has "none"`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +141,38 @@ classes: [{name: a, pool: a}]
 	require.ErrorContains(t, err, `pool "b": VG "vg0" thin pool "" is pool "a" already`)
 	_, err = twice.On(nil)
 	require.NoError(t, err)
+}
+
+func TestNodesMayShareAPoolDifferently(t *testing.T) {
+	parsed := func(text string) *driver.Classes {
+		t.Helper()
+		c, err := driver.ParseClasses([]byte(text))
+		require.NoError(t, err)
+		return c
+	}
+	inline := func(c *driver.Classes) driver.InlinePool {
+		t.Helper()
+		require.Len(t, c.Pools(), 1)
+		return c.Pools()[0].Inline
+	}
+	of := func(mode string) driver.InlinePool {
+		return inline(parsed("pools: [{name: p, volumeGroup: vg0, inlinePool: " + mode + "}]\nclasses: [{name: p, pool: p}]"))
+	}
+	whole := parsed(`
+pools:
+- name: p
+  inlinePool: reserved=5Gi
+  nodes:
+  - {selector: size=large, volumeGroup: vg0, inlinePool: reserved=50Gi}
+  - {selector: size=odd, volumeGroup: vg0, inlinePool: shared}
+  - {volumeGroup: vg0}
+classes: [{name: p, pool: p}]
+`)
+	for size, mode := range map[string]string{"large": "reserved=50Gi", "odd": "shared", "small": "reserved=5Gi"} {
+		on, err := whole.On(map[string]string{"size": size})
+		require.NoError(t, err)
+		require.Equal(t, of(mode), inline(on), size)
+	}
 }
 
 // An agent that cannot read its node's labels serves what does not depend on them, and

@@ -59,27 +59,12 @@ tolerations:
 {{- div (add (mul (int64 $number) (int64 $factor)) (sub $scale 1)) $scale -}}
 {{- end }}
 
-{{/* podlv.pools: the pools of a node group, as the agent reads them. (list $ group) */}}
-{{- define "podlv.groupPools" -}}
-{{- $of := dict -}}
-{{- range (index . 0).Values.pools }}{{ $_ := set $of .name . }}{{ end -}}
-{{- $pools := list -}}
-{{- range (index . 1).pools }}{{ $pools = append $pools (merge (deepCopy .) (deepCopy (get $of .name))) }}{{ end -}}
-{{ toYaml $pools }}
-{{- end }}
-
-{{/* podlv.classesFile: pools and the classes that are on them. (list $ pools) */}}
+{{/* podlv.classesFile: pools and classes, as podlv reads them. (list $ pools) */}}
 {{- define "podlv.classesFile" -}}
-{{- $names := list -}}
-{{- range index . 1 }}{{ $names = append $names .name }}{{ end -}}
 pools:
 {{ toYaml (index . 1) }}
 classes:
-{{- range (index . 0).Values.classes }}
-{{- if has .pool $names }}
-{{ list . | toYaml }}
-{{- end }}
-{{- end }}
+{{ toYaml (index . 0).Values.classes }}
 {{- end }}
 
 {{/* podlv.clusterPools: the pools with what is the same on all nodes: for the controller
