@@ -162,7 +162,7 @@ demo: ## pods with inline volumes on a real kubelet and real LVM, as root
 	$(DEMO)
 
 demo-image: ## the demo with the image that make image makes, as root
-	tools/image.sh $(shell $(GO) env GOARCH) out/podlv-demo.tar podlv.dev/podlv:demo
+	tools/image.sh $(shell $(GO) env GOARCH) out/podlv-demo.tar podlv.dev/podlv:lab
 	$(DEMO) -image out/podlv-demo.tar
 
 # TESTS is a regular expression for their names.

@@ -20,14 +20,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/podlv/podlv/e2e/build"
 	"github.com/podlv/podlv/lvm/lvmtest/microvm"
 )
 
@@ -107,7 +106,11 @@ func outside(ctx context.Context, p plan, binary, logs string) error {
 	defer os.RemoveAll(dir)
 	if binary == "" {
 		binary = filepath.Join(dir, "podlv")
-		if err := build(ctx, binary); err != nil {
+		root, err := build.Root(ctx)
+		if err != nil {
+			return err
+		}
+		if err := build.Podlv(ctx, root, binary, "bench"); err != nil {
 			return err
 		}
 	}
@@ -158,23 +161,6 @@ func diskSize(p plan) int64 {
 		return (int64(3*p.volumes)*volumeSize + 2<<30) >> 30 << 30
 	}
 	return (int64(2*max(p.volumes, p.burst))*volumeSize + 2<<30) >> 30 << 30
-}
-
-// build makes the program as it is released: static.
-func build(ctx context.Context, to string) error {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
-	root, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("where is podlv's source? %w: run the benchmark in it", err)
-	}
-	cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, "./cmd/podlv")
-	cmd.Dir = strings.TrimSpace(string(root))
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("build podlv: %w", err)
-	}
-	return nil
 }
 
 func copyFile(to, from string) error {

@@ -18,22 +18,19 @@ import (
 	"github.com/podlv/podlv/e2e/cluster"
 	"github.com/podlv/podlv/e2e/conformance/cases"
 	"github.com/podlv/podlv/e2e/conformance/record"
+	"github.com/podlv/podlv/e2e/lab"
 )
 
 // limit is for everything after the build. On an idle machine it takes 4 minutes.
 const limit = 15 * time.Minute
 
 // inside starts the cluster, runs the cases and writes the recording.
-func inside(ctx context.Context, dir, disks, programs, out string) error {
+func inside(ctx context.Context, plan, out string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	note := noteSince(time.Now())
 	note("starting a control plane, and a node: a kubelet in a machine of its own")
-	c, err := cluster.Start(ctx, cluster.Config{
-		Programs: programs, Dir: dir, Disks: disks, Nodes: 1, Memory: "3G",
-		Images: []string{filepath.Join(dir, "busybox.tar")}, Sandbox: cases.Image, LVMDisks: []int64{64 << 20},
-		Kubelet: map[string]any{"volumeStatsAggPeriod": cases.StatsPeriod.String()},
-	})
+	c, err := lab.Start(ctx, plan)
 	if c != nil {
 		defer c.Close()
 	}
@@ -41,7 +38,7 @@ func inside(ctx context.Context, dir, disks, programs, out string) error {
 		return err
 	}
 	n := c.Nodes()[0]
-	t := &target{Cluster: c, node: n, calls: tail{file: filepath.Join(n.Logs(), "calls.jsonl")}}
+	t := &target{Cluster: c.Cluster, node: n, calls: tail{file: filepath.Join(n.Logs(), "calls.jsonl")}}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
@@ -56,6 +53,13 @@ func inside(ctx context.Context, dir, disks, programs, out string) error {
 	}
 	note("OK: %d calls are in %s", len(recording.Calls), out)
 	return nil
+}
+
+// noteSince prints a step with the time since start.
+func noteSince(start time.Time) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		fmt.Printf("[%5.1fs] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
 }
 
 // target is the node. It is the driver on it, too, as cases see that.

@@ -6,52 +6,18 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podlv/podlv/e2e/lab"
 )
 
 //go:embed claims.yaml
 var claimsManifest string
-
-const (
-	crdFolder = "crds"
-	// snapshotClient is the module that has the CRDs of VolumeSnapshots.
-	snapshotClient = "github.com/kubernetes-csi/external-snapshotter/client/v8"
-)
-
-// keepCRDs copies the CRDs of VolumeSnapshots out of their module.
-func keepCRDs(ctx context.Context, root, dir string) error {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", snapshotClient)
-	list.Dir = root
-	out, err := list.Output()
-	if err != nil {
-		return fmt.Errorf("where is %s? %w", snapshotClient, err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, crdFolder), 0o755); err != nil {
-		return err
-	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "snapshot.storage.k8s.io_*.yaml"))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no CRDs in %s: %w", out, err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, crdFolder, filepath.Base(f)), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // grown is what the claims of pods.yaml grow to; the first is no multiple of an extent.
 var grown = map[string]string{"claim": "200M", "raw": "96Mi"}
@@ -61,7 +27,7 @@ var grown = map[string]string{"claim": "200M", "raw": "96Mi"}
 func (d *demo) growAndRestore(ctx context.Context) error {
 	d.note("growing both claims while the pod uses them; taking a snapshot of one; restoring it to 256Mi, for a pod of its own")
 	for _, component := range []string{"controller", "snapshot-controller"} {
-		if err := d.WaitPods(ctx, "podlv-system", "app.kubernetes.io/component="+component, 1); err != nil {
+		if err := d.WaitPods(ctx, lab.Namespace, "app.kubernetes.io/component="+component, 1); err != nil {
 			return err
 		}
 	}

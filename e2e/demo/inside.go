@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/podlv/podlv/e2e/cluster"
+	"github.com/podlv/podlv/e2e/lab"
 )
 
 //go:embed pods.yaml
@@ -27,43 +27,37 @@ var pods = []string{"ext4", "xfs", "full"}
 
 // demo is the second half: the cluster and what is done in it.
 type demo struct {
-	*cluster.Cluster
-	dir, programs string
-	node          *cluster.Node
-	note          func(format string, args ...any)
-	said          map[string]string // what each pod has said since it started
+	*lab.Lab
+	node  *cluster.Node
+	start time.Time
+	said  map[string]string // what each pod has said since it started
 }
 
-func inside(ctx context.Context, dir, disks, programs, started string) error {
-	start, err := time.Parse(time.RFC3339Nano, started)
-	if err != nil {
-		return err
-	}
+// note prints a step with the time since the start.
+func (d *demo) note(format string, args ...any) {
+	fmt.Printf("[%5.1fs] %s\n", time.Since(d.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func inside(ctx context.Context, plan string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	d := &demo{dir: dir, programs: programs, note: noteSince(start)}
+	d := &demo{start: time.Now()} // everything is built
 	d.note("starting a control plane, and a node: a kubelet in a machine of its own with a 2 GiB disk for LVM;")
 	d.note("making images of podlv and others from this machine's files meanwhile")
-	made := make(chan error, 1)
-	go func() { made <- makeImages(ctx, dir, programs) }()
-	d.Cluster, err = cluster.Start(ctx, cluster.Config{
-		Programs: programs, Dir: dir, Disks: disks, Nodes: 1,
-		Images:  imageFiles(dir),
-		Sandbox: busyboxImage, LVMDisks: []int64{2 << 30}, Audited: accounts,
-	})
-	if d.Cluster != nil {
-		defer d.Close()
+	d.Lab, err = lab.Start(ctx, plan)
+	if d.Lab == nil {
+		return err
 	}
-	if e := <-made; err == nil {
-		err = e
-	}
+	defer d.Close()
 	if err == nil {
 		err = d.play(ctx)
 	}
-	if err != nil && d.Cluster != nil {
-		d.keepEvidence()
+	if err != nil {
+		d.KeepEvidence("end")
+		return err
 	}
-	return err
+	fmt.Printf("OK: three inline volumes and three claims made, used, grown, restored from a snapshot, kept through a power cut and removed, in %.0f s\n", time.Since(d.start).Seconds())
+	return nil
 }
 
 // play is the demo itself.
@@ -79,25 +73,14 @@ func (d *demo) play(ctx context.Context) error {
 
 // install makes the VG, which is an administrator's work, and podlv.
 func (d *demo) install(ctx context.Context) error {
-	d.note("the API server answers; installing podlv with Helm while the node boots")
-	if _, err := d.Kubectl(ctx, nil, "apply", "-f", filepath.Join(d.dir, crdFolder)); err != nil {
-		return err
-	}
-	if _, err := d.Kubectl(ctx, strings.NewReader(namespaceManifest), "apply", "-f", "-"); err != nil {
-		return err
-	}
-	if err := d.helm(ctx, "install", "podlv", filepath.Join(d.dir, chartFolder), "--namespace=podlv-system", "--values="+filepath.Join(d.dir, chartFolder, valuesFile)); err != nil {
-		return err
-	}
-	if _, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc"); err != nil {
-		return err
-	}
-	d.note("the node is up, with volume group \"demo\"")
-	if err := d.node.WaitReady(ctx, time.Time{}); err != nil {
-		return err
-	}
-	d.note("kubelet is Ready")
-	return d.WaitDriver(ctx, d.node.Name, "podlv.dev")
+	d.note("the API server answers; installing podlv with Helm while the node boots and gets volume group \"demo\"")
+	made := make(chan error, 1)
+	go func() {
+		_, err := d.node.Run(ctx, "vgcreate", "--quiet", "demo", "/dev/ubdc")
+		made <- err
+	}()
+	err := d.Install(ctx)
+	return errors.Join(<-made, err)
 }
 
 func (d *demo) startPods(ctx context.Context) error {
@@ -271,23 +254,4 @@ func line(text, part string) string {
 		}
 	}
 	return ""
-}
-
-// keepEvidence asks the cluster, while it still lives, for what explains a failure.
-func (d *demo) keepEvidence() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for name, args := range map[string][]string{
-		"podlv.log":   {"logs", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "--all-containers", "--prefix", "--tail=-1"},
-		"pods.txt":    {"describe", "pods", "-A"},
-		"objects.txt": {"get", "all,events,csidrivers,csinodes", "-A", "-o", "wide"},
-	} {
-		out, err := d.Kubectl(ctx, nil, args...)
-		if err != nil {
-			out = errors.Join(errors.New(out), err).Error()
-		}
-		if err := os.WriteFile(filepath.Join(d.Logs(), name), []byte(out), 0o644); err != nil {
-			fmt.Println("cannot keep", name+":", err)
-		}
-	}
 }

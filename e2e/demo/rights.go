@@ -8,14 +8,15 @@ import (
 	"os"
 	"strings"
 
+	"github.com/podlv/podlv/e2e/lab"
 	"github.com/podlv/podlv/e2e/rights"
 )
 
 // accounts are the users of the chart's ServiceAccounts.
 var accounts = []string{
-	"system:serviceaccount:podlv-system:podlv",
-	"system:serviceaccount:podlv-system:podlv-controller",
-	"system:serviceaccount:podlv-system:podlv-snapshot-controller",
+	"system:serviceaccount:" + lab.Namespace + ":podlv",
+	"system:serviceaccount:" + lab.Namespace + ":podlv-controller",
+	"system:serviceaccount:" + lab.Namespace + ":podlv-snapshot-controller",
 }
 
 // Names of ServiceAccounts.
@@ -47,7 +48,7 @@ var unseen = map[rights.Right]string{
 
 // checkRights compares the chart's RBAC with what the API server has seen.
 func (d *demo) checkRights(ctx context.Context) error {
-	granted, err := rights.Granted(ctx, d.Client, "podlv-system")
+	granted, err := rights.Granted(ctx, d.Client, lab.Namespace)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (d *demo) checkRights(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	used, refused, err := rights.Seen(log, "podlv-system")
+	used, refused, err := rights.Seen(log, lab.Namespace)
 	if err != nil {
 		return err
 	}
@@ -71,14 +72,14 @@ func (d *demo) checkRights(ctx context.Context) error {
 // uninstall removes podlv. What it leaves is an administrator's to remove, and the VG is
 // as it was.
 func (d *demo) uninstall(ctx context.Context) error {
-	if err := d.helm(ctx, "uninstall", "podlv", "--namespace=podlv-system", "--wait", "--timeout=4m"); err != nil {
+	if err := d.Helm(ctx, "uninstall", "podlv", "--namespace="+lab.Namespace, "--wait", "--timeout=4m"); err != nil {
 		return err
 	}
 	// Helm waits for the DaemonSet and the Deployments, not for their pods.
-	if _, err := d.Kubectl(ctx, nil, "wait", "--for=delete", "pods", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "--timeout=180s"); err != nil {
+	if _, err := d.Kubectl(ctx, nil, "wait", "--for=delete", "pods", "-n", lab.Namespace, "-l", "app.kubernetes.io/name=podlv", "--timeout=180s"); err != nil {
 		return err
 	}
-	left, err := d.Kubectl(ctx, nil, "get", "all,csidrivers,storageclasses,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies", "-n", "podlv-system", "-l", "app.kubernetes.io/name=podlv", "-o", "name")
+	left, err := d.Kubectl(ctx, nil, "get", "all,csidrivers,storageclasses,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies", "-n", lab.Namespace, "-l", "app.kubernetes.io/name=podlv", "-o", "name")
 	if err != nil {
 		return err
 	}

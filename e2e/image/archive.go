@@ -19,7 +19,7 @@ import (
 
 // Config is what an image says about itself.
 type Config struct {
-	Name         string   // "podlv.dev/podlv:demo"
+	Name         string   // "podlv.dev/podlv:lab"
 	Entrypoint   []string // program and first arguments
 	Architecture string   // as Go names it; this host's when empty
 	Command      []string // further arguments, in place of which a container can give others

@@ -19,9 +19,11 @@ import (
 // Busybox is an image that every node has, for pods; there is no registry to pull from.
 const Busybox = "podlv.dev/busybox:lab"
 
+// PodlvImage is the name of podlv's own image.
+const PodlvImage = "podlv.dev/podlv:lab"
+
 // Names of the other images; values.yaml has them too.
 const (
-	podlvImage       = "podlv.dev/podlv:lab"
 	resizerImage     = "podlv.dev/csi-resizer:lab"
 	snapshotterImage = "podlv.dev/snapshot-controller:lab"
 )
@@ -68,27 +70,39 @@ func ImageFile(dir, name string) string {
 	return filepath.Join(dir, imageFolder, strings.NewReplacer("/", "_", ":", "_").Replace(name)+".tar")
 }
 
-// buildPodlv builds podlv, as it is released: static.
-func buildPodlv(ctx context.Context, root, dir string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version=lab", "-o", filepath.Join(dir, podlvProgram), "./cmd/podlv")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build podlv: %w\n%s", err, out)
-	}
-	return nil
-}
-
 // imageFiles are the archives of all images.
-func imageFiles(dir string) []string {
-	var files []string
-	for _, name := range []string{Busybox, podlvImage, resizerImage, snapshotterImage} {
-		files = append(files, ImageFile(dir, name))
+func (p plan) imageFiles() []string {
+	names := []string{Busybox, PodlvImage, resizerImage, snapshotterImage}
+	if p.Bare {
+		names = names[:1]
 	}
-	return files
+	var files []string
+	for _, name := range names {
+		files = append(files, ImageFile(p.Dir, name))
+	}
+	return append(files, p.Images...)
 }
 
-// makeImages packs the images. programs is the folder of those that are static.
-func makeImages(ctx context.Context, dir, programs string) error {
+// makeImages packs the images.
+func (p plan) makeImages(ctx context.Context) error {
+	box := &image.Rootfs{}
+	if err := AddBusybox(ctx, box); err != nil {
+		return err
+	}
+	// What it does without a command makes it the image that holds a pod's namespaces.
+	if err := writeImage(box, p.Dir, image.Config{Name: Busybox, Entrypoint: []string{"/bin/sleep", "infinity"}}); err != nil || p.Bare {
+		return err
+	}
+	if p.PodlvImage == "" {
+		if err := makePodlv(p.Dir); err != nil {
+			return err
+		}
+	}
+	return makeSidecars(p.Dir, p.Programs)
+}
+
+// makeSidecars packs the stock controllers. programs is their folder.
+func makeSidecars(dir, programs string) error {
 	for _, name := range []string{resizerImage, snapshotterImage} {
 		program, _, _ := strings.Cut(path.Base(name), ":")
 		r := &image.Rootfs{}
@@ -99,6 +113,11 @@ func makeImages(ctx context.Context, dir, programs string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// makePodlv packs podlv with the programs that it runs.
+func makePodlv(dir string) error {
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
@@ -114,16 +133,7 @@ func makeImages(ctx context.Context, dir, programs string) error {
 	agent.AddLink("/etc/mtab", "/proc/self/mounts")
 	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	agent.AddFolder("/run", 0o755)
-	if err := writeImage(agent, dir, image.Config{Name: podlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}}); err != nil {
-		return err
-	}
-
-	box := &image.Rootfs{}
-	if err := AddBusybox(ctx, box); err != nil {
-		return err
-	}
-	// What it does without a command makes it the image that holds a pod's namespaces.
-	return writeImage(box, dir, image.Config{Name: Busybox, Entrypoint: []string{"/bin/sleep", "infinity"}})
+	return writeImage(agent, dir, image.Config{Name: PodlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}})
 }
 
 // AddBusybox adds a shell and the usual commands to an image.

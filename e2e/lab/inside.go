@@ -46,8 +46,9 @@ type Lab struct {
 	plan plan
 }
 
-// Start starts the cluster of the outer half's Config, which text, the variable Plan, has, and returns when its API server
-// answers and the images are made; the nodes may still be booting. The caller must call
+// Start starts the cluster of the outer half's Config, which text, the variable Plan, has,
+// and returns when its API server answers and the images are made; the nodes may still be
+// booting. The caller must call
 // Close, also after an error, when the Lab is not nil.
 func Start(ctx context.Context, text string) (*Lab, error) {
 	l := &Lab{}
@@ -57,10 +58,10 @@ func Start(ctx context.Context, text string) (*Lab, error) {
 	p := l.plan
 	l.Dir, l.Programs = p.Dir, p.Programs
 	made := make(chan error, 1)
-	go func() { made <- makeImages(ctx, p.Dir, p.Programs) }()
+	go func() { made <- p.makeImages(ctx) }()
 	c, err := cluster.Start(ctx, cluster.Config{
 		Programs: p.Programs, Dir: p.Dir, Disks: p.Disks, Nodes: p.Nodes, Memory: p.Memory,
-		Images: append(imageFiles(p.Dir), p.Images...), Sandbox: Busybox, LVMDisks: p.LVMDisks, Kubelet: p.Kubelet,
+		Images: p.imageFiles(), Sandbox: Busybox, LVMDisks: p.LVMDisks, Kubelet: p.Kubelet, Audited: p.Audited,
 	})
 	if e := <-made; err == nil {
 		err = e
@@ -72,8 +73,8 @@ func Start(ctx context.Context, text string) (*Lab, error) {
 	return l, err
 }
 
-// Install installs podlv with Helm and waits until each node's kubelet knows it. What the
-// values name of VGs must be there.
+// Install installs podlv with Helm and waits until each node's kubelet knows it. The VGs that
+// the values name must be there, or be made meanwhile.
 func (l *Lab) Install(ctx context.Context) error {
 	if _, err := l.Kubectl(ctx, nil, "apply", "-f", filepath.Join(l.plan.Dir, crdFolder)); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/podlv/podlv/e2e/build"
 	"github.com/podlv/podlv/e2e/cluster"
 	"github.com/podlv/podlv/lvm/lvmtest/microvm"
 )
@@ -33,8 +34,16 @@ type Config struct {
 	LVMDisks []int64
 	// Room is what all nodes may write to their disks together, in bytes.
 	Room uint64
+	// Bare is a cluster without podlv: its nodes have the image Busybox, and there is nothing
+	// to install. Values, PodlvImage mean nothing then.
+	Bare bool
 	// Values is a file of values for the chart.
 	Values string
+	// PodlvImage is an archive of podlv's image, whose name must be PodlvImage, in place of one
+	// of this source and this machine's programs.
+	PodlvImage string
+	// Audited are users of which the API server notes every request: see Cluster.AuditLog.
+	Audited []string
 	// Kubelet has fields of the nodes' KubeletConfiguration.
 	Kubelet map[string]any
 	// Build are further arguments of e2e/tools/build.sh, which builds more for them.
@@ -78,11 +87,11 @@ func Missing() error {
 // Build builds the cluster's programs, if they are not there, and what more is named (see
 // Config), and returns their folder.
 func Build(ctx context.Context, cache string, more ...string) (programs string, err error) {
-	root, err := moduleRoot(ctx)
+	root, err := build.Root(ctx)
 	if err != nil {
 		return "", err
 	}
-	return buildPrograms(ctx, root, cache, more)
+	return build.Cluster(ctx, root, cache, more...)
 }
 
 // Run builds what the lab needs, runs this program again as its inner half, with the same
@@ -91,12 +100,12 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 	if err := Missing(); err != nil {
 		return 1, err
 	}
-	root, err := moduleRoot(ctx)
+	root, err := build.Root(ctx)
 	if err != nil {
 		return 1, err
 	}
 	p := plan{Config: c}
-	if p.Programs, err = buildPrograms(ctx, root, c.Cache, c.Build); err != nil {
+	if p.Programs, err = build.Cluster(ctx, root, c.Cache, c.Build...); err != nil {
 		return 1, err
 	}
 	if p.Out, err = filepath.Abs(c.Out); err != nil {
@@ -140,47 +149,28 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 
 // prepare puts all files that the inner half needs into the lab's folder.
 func prepare(ctx context.Context, root string, p plan) error {
-	if err := buildPodlv(ctx, root, p.Dir); err != nil {
+	if err := os.Mkdir(filepath.Join(p.Dir, imageFolder), 0o755); err != nil || p.Bare {
+		return err
+	}
+	if p.PodlvImage == "" {
+		if err := build.Podlv(ctx, root, filepath.Join(p.Dir, podlvProgram), "lab"); err != nil {
+			return err
+		}
+	} else if err := copyFile(ImageFile(p.Dir, PodlvImage), p.PodlvImage); err != nil {
 		return err
 	}
 	if err := keepCRDs(ctx, root, p.Dir); err != nil {
 		return err
 	}
-	if err := os.CopyFS(filepath.Join(p.Dir, chartFolder), os.DirFS(filepath.Join(root, "deploy", "chart"))); err != nil {
+	return os.CopyFS(filepath.Join(p.Dir, chartFolder), os.DirFS(filepath.Join(root, "deploy", "chart")))
+}
+
+func copyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
 		return err
 	}
-	return os.Mkdir(filepath.Join(p.Dir, imageFolder), 0o755)
-}
-
-// moduleRoot is the folder of podlv's source.
-func moduleRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return "", fmt.Errorf("where is podlv's source? %w: run this in it", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// buildPrograms builds kubelet and the others, which takes minutes the first time and the
-// script says so, and returns their folder.
-func buildPrograms(ctx context.Context, root, cache string, more []string) (string, error) {
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "podlv")
-	}
-	programs, err := filepath.Abs(filepath.Join(cache, "bin"))
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "e2e", "tools", "build.sh"), append([]string{programs}, more...)...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("build the cluster's programs: %w", err)
-	}
-	return programs, nil
+	return os.WriteFile(to, b, 0o644)
 }
 
 // snapshotClient is the module that has the CRDs of VolumeSnapshots.

@@ -22,8 +22,8 @@ const (
 	TopologyKey = "topology.podlv.dev/node"
 	Node        = "node-1"
 	StatsPeriod = 10 * time.Second // of kubelet's volume statistics
-	// Image runs sh, sleep and trap.
-	Image = "podlv.dev/busybox:demo"
+	// Image runs sh, sleep and trap; it is that of every lab (lab.Busybox).
+	Image = "podlv.dev/busybox:lab"
 	// Lifetime is an annotation: how long the containers of a pod run, for a kubelet
 	// that has none.
 	Lifetime = "sim.podlv.dev/lifetime"
