@@ -32,8 +32,12 @@ func differences(real, fake *story) (all []difference) {
 		} else if w := waits(r, f); w != "" && !comesAndGoes(v) {
 			add(v+" back-off", "%s", w)
 		}
-		if wants := caseOf(v) == "statistics"; (wants || r.stats != "" && f.stats != "") && r.stats != f.stats {
-			add(v+" statistics", "real %s, fake %s", r.stats, f.stats)
+		for _, p := range names(r.stats, f.stats) {
+			rs, realAsked := r.stats[p]
+			fs, fakeAsked := f.stats[p]
+			if wants := caseOf(v) == "statistics"; (wants || realAsked && fakeAsked) && rs != fs {
+				add(v+" statistics", "real %s, fake %s", rs, fs)
+			}
 		}
 		for who, h := range map[string]*history{"real": r, "fake": f} {
 			if o := h.overlaps(); o != "" {

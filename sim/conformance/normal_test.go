@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,13 @@ func (s step) String() string { return s.method + " " + s.code + " " + s.request
 // history is what a kubelet did with one volume.
 type history struct {
 	steps []step
-	stats string // what statistics were asked for with; empty: they were not
+	// stats is what statistics were asked for with, by the pod of the path: a claim may be of
+	// one pod after the other, and which of them live long enough to be asked about is chance.
+	stats map[string]string
 }
+
+// podIn is the pod that a request names, as tell has written it.
+var podIn = regexp.MustCompile(`UID-OF-[a-z0-9-]+`)
 
 // pod is what became visible of a pod, and when.
 type pod struct {
@@ -77,7 +83,10 @@ func tell(r cases.Recording) *story {
 		_ = json.Compact(&compact, c.Request) // the file is indented
 		request := plain.Replace(compact.String())
 		if c.Method == "NodeGetVolumeStats" {
-			h.stats = request
+			if h.stats == nil {
+				h.stats = map[string]string{}
+			}
+			h.stats[podIn.FindString(request)] = request
 			continue
 		}
 		s.calls[caseOf(volume)]++

@@ -79,3 +79,18 @@ func TestDifferencesAreNoticed(t *testing.T) {
 	seen.Found["retried/reason"] = "another"
 	require.Equal(t, []difference{{"retried/reason", `real "none", fake "another"`}}, differences(tell(recording("uid-one", usual()...)), tell(seen)))
 }
+
+// A claim of two pods: a kubelet on a busy machine is slow enough to ask for statistics of
+// both, another of the first only. That is no difference; another path for one pod is.
+func TestStatisticsAreComparedByPod(t *testing.T) {
+	asked := func(paths ...string) *story {
+		r := cases.Recording{Pods: []cases.Pod{{Case: "grown", Name: "grown-p", UID: "uid-p"}, {Case: "grown", Name: "grown-q", UID: "uid-q"}}}
+		for _, p := range paths {
+			r.Calls = append(r.Calls, record.Call{Method: "NodeGetVolumeStats", Volume: "vol-grown-late", Request: []byte(`{"volumePath":"` + p + `"}`)})
+		}
+		return tell(r)
+	}
+	require.Empty(t, differences(asked("/pods/uid-p/mount", "/pods/uid-q/mount"), asked("/pods/uid-p/mount")))
+	require.Empty(t, differences(asked("/pods/uid-q/mount"), asked("/pods/uid-p/mount")))
+	require.Len(t, differences(asked("/pods/uid-p/mount"), asked("/pods/uid-p/elsewhere")), 1)
+}
