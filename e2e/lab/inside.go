@@ -48,8 +48,7 @@ type Lab struct {
 
 // Start starts the cluster of the outer half's Config, which text, the variable Plan, has,
 // and returns when its API server answers and the images are made; the nodes may still be
-// booting. The caller must call
-// Close, also after an error, when the Lab is not nil.
+// booting. The caller must call Close, also after an error, when the Lab is not nil.
 func Start(ctx context.Context, text string) (*Lab, error) {
 	l := &Lab{}
 	if err := json.Unmarshal([]byte(text), &l.plan); err != nil {
