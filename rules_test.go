@@ -134,6 +134,7 @@ const (
 	testSupport  = "test support" // folders whose name ends in "test": lvm/lvmtest, driver/mounttest
 	simTest      = "sim's tests"  // such folders in sim, which the tests of all layers may use: they know sim, and no other layer
 	images       = "e2e/image"    // makes container images, for e2e and the simulator; it knows none of ours
+	kindNodes    = "e2e/kind"     // makes clusters of kind, for both as well
 	microVM      = "microVM"      // the harness: it must work for any program, so it knows none of ours
 	microVMDir   = "lvm/lvmtest/microvm"
 )
@@ -148,11 +149,12 @@ var layers = map[string][]string{
 	"lvm":        {"lvm", "program"},
 	"program":    {},
 	"fakelvm":    {"fakelvm", "lvm"},
-	"sim":        {"sim", "driver", "lvm", "fakelvm", fakeMounts, images},
+	"sim":        {"sim", "driver", "lvm", "fakelvm", fakeMounts, images, kindNodes},
 	simTest:      {"sim"},
 	controlPlane: {controlPlane},
-	"e2e":        {"e2e", microVM, images},
+	"e2e":        {"e2e", microVM, images, kindNodes},
 	images:       {images},
+	kindNodes:    {kindNodes},
 	microVM:      {microVM},
 	testSupport:  {testSupport, microVM, "lvm", "fakelvm", "driver", fakeMounts},
 	fakeMounts:   {"driver", "fakelvm"},
@@ -167,7 +169,7 @@ func layer(dir string) string {
 	if dir == controlPlane || strings.HasPrefix(dir, controlPlane+"/") {
 		return controlPlane
 	}
-	if dir == fakeMounts || dir == simulator || dir == images {
+	if dir == fakeMounts || dir == simulator || dir == images || dir == kindNodes {
 		return dir
 	}
 	elements := strings.Split(dir, "/")
@@ -288,7 +290,7 @@ func checkCodes(r *repository) (bad []string) {
 func checkExec(r *repository) (bad []string) {
 	seams := []string{"lvm/exec.go", "driver/mount_linux.go", "sim/kube/child.go", "cmd/podlv-sim/compare.go"}
 	for f := range r.sources() {
-		if slices.Contains(seams, f.path) || layer(f.dir) == "program" || slices.Contains([]string{testSupport, microVM, "e2e", images}, layer(f.dir)) {
+		if slices.Contains(seams, f.path) || layer(f.dir) == "program" || slices.Contains([]string{testSupport, microVM, "e2e", images, kindNodes}, layer(f.dir)) {
 			continue
 		}
 		for _, i := range f.imports() {

@@ -4,7 +4,6 @@ package kind
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,29 +11,15 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
-)
 
-// clearStorage removes what kind installs for claims: its StorageClass could have the name
-// of one of the scenario's, and is the default.
-func clearStorage(ctx context.Context, client kubernetes.Interface) error {
-	err := client.StorageV1().StorageClasses().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("remove the StorageClasses of kind: %w", err)
-	}
-	err = client.CoreV1().Namespaces().Delete(ctx, "local-path-storage", metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove the provisioner of kind: %w", err)
-	}
-	return nil
-}
+	"github.com/podlv/podlv/e2e/kind"
+)
 
 // makeAgents makes the objects of podlv.yaml.
 func (k *cluster) makeAgents(ctx context.Context) error {
-	address, err := k.apiServer(ctx)
+	address, err := kind.Address(ctx, k.access.Client, kind.ControlPlaneName(k.name))
 	if err != nil {
 		return err
 	}
@@ -65,20 +50,6 @@ func (k *cluster) makeAgents(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// apiServer is the address of the API server, as the nodes see it.
-func (k *cluster) apiServer(ctx context.Context) (string, error) {
-	node, err := k.access.Client.CoreV1().Nodes().Get(ctx, k.name+"-control-plane", metav1.GetOptions{})
-	if err != nil {
-		return "", err
-	}
-	for _, a := range node.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			return a.Address, nil
-		}
-	}
-	return "", errors.New("the node of the control plane has no address")
 }
 
 // agentsSay is the end of what agents say that do not work, for an error.

@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
+	"github.com/podlv/podlv/e2e/kind"
 	"github.com/podlv/podlv/sim"
 	"github.com/podlv/podlv/sim/scenario"
 )
@@ -51,15 +52,15 @@ func (k *cluster) Happen(ctx context.Context, e *scenario.Event, node string, nu
 	if err != nil {
 		return nil, err
 	}
-	do := func(script string) error { return onNode(ctx, n, "an event", script) }
+	do := func(script string) error { return kind.Run(ctx, n, "an event", script) }
 	switch {
 	case e.RestartKubelet != nil:
-		return func() error { return onNode(k.ctx, n, "start kubelet", "systemctl start kubelet") }, do("systemctl stop kubelet")
+		return func() error { return kind.Run(k.ctx, n, "start kubelet", "systemctl start kubelet") }, do("systemctl stop kubelet")
 	case e.KillAgent != nil:
 		return nil, do(killAgent)
 	case e.DiskFailure != nil:
 		disk := k.disk(n, e.DiskFailure)
-		return func() error { return onNode(k.ctx, n, "return a disk", "fakelvm fakelvm return "+disk) }, do("fakelvm fakelvm take " + disk)
+		return func() error { return kind.Run(k.ctx, n, "return a disk", "fakelvm fakelvm return "+disk) }, do("fakelvm fakelvm take " + disk)
 	case e.LVCreate != nil:
 		lv := e.LVCreate
 		if err := do(fmt.Sprintf("fakelvm lvcreate --yes --name foreign%d --size %db %s", number, lv.Size, lv.VolumeGroup)); err != nil {
@@ -71,9 +72,9 @@ func (k *cluster) Happen(ctx context.Context, e *scenario.Event, node string, nu
 
 // node is a node by its name.
 func (k *cluster) node(name string) (nodes.Node, error) {
-	list, err := k.engine.ListInternalNodes(k.name)
+	list, err := k.engine.Nodes(k.name)
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	for _, n := range list {
 		if n.String() == name {
@@ -102,5 +103,8 @@ func (k *cluster) disk(n nodes.Node, f *scenario.DiskFailure) (path string) {
 
 // diskPath is a disk of a node.
 func diskPath(node string, number int) string {
-	return fmt.Sprintf("%s/%s/disk%d", stateDir, node, number)
+	return fmt.Sprintf("%s/disk%d", fakeDir(node), number)
 }
+
+// fakeDir is the folder of a node's fake LVM.
+func fakeDir(node string) string { return stateDir + "/" + node }

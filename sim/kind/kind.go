@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
 	"github.com/podlv/podlv/e2e/image"
+	"github.com/podlv/podlv/e2e/kind"
 	"github.com/podlv/podlv/sim"
 	"github.com/podlv/podlv/sim/apiwatch"
 	"github.com/podlv/podlv/sim/dress"
@@ -94,7 +95,7 @@ func (c Config) Start(ctx context.Context, p sim.Parts) (sim.Cluster, error) {
 // cluster is one of kind.
 type cluster struct {
 	config   Config
-	engine   engine
+	engine   *kind.Engine
 	name     string
 	log      *slog.Logger
 	progress func(string, ...any)
@@ -116,9 +117,13 @@ type cluster struct {
 
 func (k *cluster) start(ctx context.Context, root *image.Rootfs, p sim.Parts) error {
 	begin := time.Now()
-	k.progress("making cluster %s of kind, with %d nodes", k.name, len(clusterConfig(k.scenario).Nodes)-1)
+	config, err := clusterConfig(k.scenario)
+	if err != nil {
+		return err
+	}
+	k.progress("making cluster %s of kind, with %d nodes", k.name, len(config.Nodes)-1)
 	kubeconfig := filepath.Join(k.config.Dir, "kubeconfig")
-	if err := create(ctx, k.engine, k.name, kubeconfig, k.config.NodeImage, clusterConfig(k.scenario)); err != nil {
+	if err := k.engine.Create(ctx, k.name, kubeconfig, k.config.NodeImage, config); err != nil {
 		return err
 	}
 	made := time.Since(begin)
@@ -161,7 +166,7 @@ func (k *cluster) start(ctx context.Context, root *image.Rootfs, p sim.Parts) er
 // install installs podlv and waits until all of it works.
 func (k *cluster) install(ctx context.Context) error {
 	installed := install.Config{Client: k.access.Client, Scenario: k.scenario, Namespace: agentNamespace, Account: agentAccount}
-	if err := clearStorage(ctx, k.access.Client); err != nil {
+	if err := kind.ClearStorage(ctx, k.access.Client); err != nil {
 		return err
 	}
 	if err := installed.Driver(ctx); err != nil {
@@ -181,9 +186,9 @@ func (k *cluster) install(ctx context.Context) error {
 
 // workers are the nodes of kind for the scenario's, by the latter's names.
 func (k *cluster) workers() (map[string]nodes.Node, error) {
-	list, err := k.engine.ListInternalNodes(k.name)
+	list, err := k.engine.Nodes(k.name)
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	byName := map[string]nodes.Node{}
 	for _, n := range list {
@@ -191,7 +196,7 @@ func (k *cluster) workers() (map[string]nodes.Node, error) {
 	}
 	workers := map[string]nodes.Node{}
 	k.scenario.Each(func(name string, _ *scenario.NodeGroup) {
-		k.names[name] = workerName(k.name, len(workers))
+		k.names[name] = kind.WorkerName(k.name, len(workers))
 		workers[name] = byName[k.names[name]]
 	})
 	for name, n := range workers {
@@ -272,7 +277,7 @@ func (k *cluster) Stop() error {
 			k.watcher.Stop()
 		}
 		k.progress("deleting cluster %s", k.name)
-		k.stopErr = errors.Join(k.Err(), remove(k.engine, k.name, k.access.Kubeconfig), ignoreMissing(os.Remove(filepath.Join(k.config.Dir, "podlv.tar"))))
+		k.stopErr = errors.Join(k.Err(), k.engine.Remove(k.name, k.access.Kubeconfig), ignoreMissing(os.Remove(filepath.Join(k.config.Dir, "podlv.tar"))))
 	})
 	return k.stopErr
 }

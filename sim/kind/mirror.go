@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
+	"github.com/podlv/podlv/e2e/kind"
 	"github.com/podlv/podlv/fakelvm"
 )
 
@@ -87,13 +88,12 @@ const (
 
 // follow keeps the picture of a node until the cluster ends, or nobody tells any more.
 func (k *cluster) follow(n nodes.Node, m *mirror) {
-	script := fmt.Sprintf("FAKELVM_DIR=%s/%s exec fakelvm fakelvm watch", stateDir, n)
 	var err error
 	for range followTries {
 		read, write := io.Pipe()
 		shown := make(chan error, 1)
 		go func() { shown <- m.show(read) }()
-		err = n.CommandContext(k.ctx, "sh", "-c", script).SetStdout(write).Run()
+		err = n.CommandContext(k.ctx, "fakelvm", "fakelvm", "watch").SetStdout(write).Run()
 		_ = write.Close() // it cannot fail
 		err = errors.Join(err, <-shown)
 		select {
@@ -102,5 +102,5 @@ func (k *cluster) follow(n nodes.Node, m *mirror) {
 		case <-time.After(followPause): // a Ctrl-C may have ended it, too
 		}
 	}
-	k.fail(fmt.Errorf("node %s does not tell any more what is on its disks: %w", n, explain(err)))
+	k.fail(fmt.Errorf("node %s does not tell any more what is on its disks: %w", n, kind.Explain(err)))
 }

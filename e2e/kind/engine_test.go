@@ -30,28 +30,19 @@ func docker(t *testing.T, script string) {
 
 func TestWithoutAnEngineAPersonIsToldWhatToDo(t *testing.T) {
 	docker(t, "")
-	_, err := Config{}.engine(t.Logf)
+	_, err := Find("", "use --target embedded", t.Logf)
 	require.ErrorContains(t, err, "no container engine is here: kind needs a container engine: install Docker")
 	require.ErrorContains(t, err, "or use --target embedded")
 
 	docker(t, `case "$1" in -v) echo "Docker version 28"; exit 0;; esac
 echo "permission denied while trying to connect to the Docker daemon socket" >&2; exit 1`)
-	_, err = Config{}.engine(t.Logf)
+	_, err = Find("", "use --target embedded", t.Logf)
 	require.ErrorContains(t, err, "no container engine answers:")
 	require.ErrorContains(t, err, "permission denied while trying to connect")
 	require.ErrorContains(t, err, "a member of group docker")
 
-	_, err = Config{Provider: "rkt"}.engine(t.Logf)
+	_, err = Find("rkt", "do without", t.Logf)
 	require.ErrorContains(t, err, `container engine "rkt": must be docker, podman or nerdctl`)
-}
-
-func TestOnlyClustersOfOursAreRemoved(t *testing.T) {
-	docker(t, `case "$1" in -v) echo "Docker version 28";; ps) echo kind; echo podlv-sim-abc;; esac`)
-	clusters, _, err := Config{}.Leftovers()
-	require.NoError(t, err)
-	require.Equal(t, []string{"podlv-sim-abc"}, clusters)
-	require.ErrorContains(t, Config{}.Remove("kind"), `cluster "kind" was not made by podlv-sim`)
-	require.ErrorContains(t, Config{}.Remove("podlv-sim-x"), `there is no cluster "podlv-sim-x"; there are: podlv-sim-abc`)
 }
 
 func TestAnImageThatCannotBePulledIsSaidSo(t *testing.T) {
@@ -128,11 +119,11 @@ func (c *fakeCmd) Run() error {
 // The kernel's loop devices outlive the containers.
 func TestDevicesAreFreedBeforeTheirNodeIsGone(t *testing.T) {
 	f := &fakeEngine{}
-	require.NoError(t, remove(f, "podlv-sim-x", ""))
+	require.NoError(t, (&Engine{f}).Remove("podlv-sim-x", ""))
 	require.Equal(t, []string{"free a", "free b", "delete podlv-sim-x"}, f.does)
 
 	f = &fakeEngine{said: map[string]string{"a": "losetup: busy"}}
-	err := remove(f, "podlv-sim-x", "")
+	err := (&Engine{f}).Remove("podlv-sim-x", "")
 	require.ErrorContains(t, err, "free the loop devices on node a")
 	require.ErrorContains(t, err, "losetup: busy")
 	require.Equal(t, []string{"free a", "free b", "delete podlv-sim-x"}, f.does, "the rest is done all the same")
@@ -140,7 +131,7 @@ func TestDevicesAreFreedBeforeTheirNodeIsGone(t *testing.T) {
 
 func TestAnEngineWithoutLoopDevicesIsSaidSo(t *testing.T) {
 	f := &fakeEngine{said: map[string]string{"a": "fakelvm: vg0/x: open /dev/loop-control: permission denied"}}
-	err := onNode(t.Context(), fakeNode{name: "a", f: f}, "make a volume", probe)
+	err := Probe(t.Context(), fakeNode{name: "a", f: f})
 	require.ErrorContains(t, err, "make a volume on node a")
 	require.ErrorContains(t, err, "load the kernel's module loop, and use a container engine that runs as root, not a rootless one")
 }
@@ -150,7 +141,9 @@ func TestAClusterThatIsBeingMadeIsGoneAfterCtrlC(t *testing.T) {
 	f := &fakeEngine{hangs: make(chan struct{}), deleted: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-f.hangs; cancel() }()
-	require.ErrorIs(t, create(ctx, f, "podlv-sim-x", "", "", clusterConfig(parsed(t, mixed))), context.Canceled)
+	config, err := ClusterConfig([]string{""}, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, (&Engine{f}).Create(ctx, "podlv-sim-x", "", "", config), context.Canceled)
 	require.Equal(t, []string{"delete podlv-sim-x"}, f.does)
 }
 
@@ -162,4 +155,18 @@ func TestWhatKindBeginsIsTold(t *testing.T) {
 	l.V(1).Info("Pulling image")
 	l.Warn("cgroup v1 is deprecated")
 	require.Equal(t, []string{"kind: Preparing nodes"}, said)
+}
+
+// How kind calls them is kind's own.
+func TestWorkersAreCalledAsKindCallsThem(t *testing.T) {
+	require.Equal(t, []string{"x-worker", "x-worker2", "x-worker3"}, []string{WorkerName("x", 0), WorkerName("x", 1), WorkerName("x", 2)})
+}
+
+func TestANodeMayHaveANameOfItsOwn(t *testing.T) {
+	c, err := ClusterConfig([]string{"node-1", ""}, map[string]any{"maxPods": 7})
+	require.NoError(t, err)
+	require.Len(t, c.Nodes, 3)
+	require.Equal(t, []string{"kind: JoinConfiguration\nnodeRegistration: {name: node-1}\n"}, c.Nodes[1].KubeadmConfigPatches)
+	require.Empty(t, c.Nodes[2].KubeadmConfigPatches)
+	require.Contains(t, c.KubeadmConfigPatches[0], "kind: KubeletConfiguration\nmaxPods: 7\n")
 }
