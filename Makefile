@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build image release release-push check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-upstream bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-kind e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes bench-pods clean
 
 help: ## print this list
@@ -168,6 +168,11 @@ demo-image: ## the demo with the image that make image makes, as root
 # TESTS is a regular expression for their names.
 e2e-vm: ## podlv on a cluster of three microVMs, real kubelets and real LVM, as root
 	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite
+
+# KIND_NODE_IMAGE is the image of the nodes, in place of kind's own. What kind has not is
+# skipped with the reason (e2e/suite/features_test.go).
+e2e-kind: ## the same tests on kind: real kubelets, fake LVM on loop devices; needs a container engine
+	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite -args -kind
 
 # FOCUS is a regular expression for names of tests, CLASS is thick or thin.
 e2e-upstream: ## Kubernetes' own storage suite on real kubelets and real LVM, as root

@@ -25,10 +25,19 @@ func Root(ctx context.Context) (string, error) {
 // Podlv builds podlv from the source in root, as it is released: static. to is the path of
 // the program, version what it says of itself.
 func Podlv(ctx context.Context, root, to, version string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w -X main.version="+version, "-o", to, "./cmd/podlv")
+	return static(ctx, root, to, "./cmd/podlv", " -X main.version="+version)
+}
+
+// FakeLVM builds the fake LVM from the source in root. to is the path of the program.
+func FakeLVM(ctx context.Context, root, to string) error {
+	return static(ctx, root, to, "./fakelvm/lvm", "")
+}
+
+func static(ctx context.Context, root, to, source, flags string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w"+flags, "-o", to, source)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build podlv: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", source, err, out)
 	}
 	return nil
 }

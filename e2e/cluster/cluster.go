@@ -39,13 +39,15 @@ type Config struct {
 	Sandbox string
 	// Memory of each node; "2G" when empty.
 	Memory string
-	// LVMDisks are the sizes in bytes of each node's empty disks for LVM:
-	// /dev/ubdc, /dev/ubdd, ….
+	// LVMDisks are the sizes in bytes of each node's empty disks for LVM: Node.LVMDisks.
 	LVMDisks []int64
 	// Audited are users of which the API server notes every request, in AuditLog.
 	Audited []string
 	// Kubelet has fields of the KubeletConfiguration beyond what every node needs.
 	Kubelet map[string]any
+	// Kind makes a cluster of kind; then Programs needs only kubectl, and Disks, Sandbox and
+	// Memory are not used. Nil for microVMs.
+	Kind *Kind
 }
 
 // scratchDisk is the size of a node's own disk, in bytes; it is sparse.
@@ -91,8 +93,8 @@ func Missing() error {
 	return lacking
 }
 
-// Start starts a cluster and returns when its API server answers; the nodes are
-// still booting then. The process must have been started by Isolate. The caller
+// Start starts a cluster and returns when its API server answers; microVMs are
+// still booting then, and the process must have been started by Isolate. The caller
 // must call Close, also after an error, when the Cluster is not nil.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Nodes < 1 || cfg.Nodes > maxNodes {
@@ -101,24 +103,29 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Memory == "" {
 		cfg.Memory = "2G"
 	}
-	if err := Missing(); err != nil {
-		return nil, err
-	}
-	if err := settle(ctx); err != nil {
-		return nil, err
+	start := (*Cluster).startKind
+	if cfg.Kind == nil {
+		if err := Missing(); err != nil {
+			return nil, err
+		}
+		if err := settle(ctx); err != nil {
+			return nil, err
+		}
+		start = (*Cluster).startMachines
 	}
 	c := &Cluster{cfg: cfg}
 	c.ctx, c.fail = context.WithCancelCause(context.Background())
-	if err := c.start(ctx); err != nil {
+	if err := os.MkdirAll(c.Logs(), 0o755); err != nil {
+		return nil, err
+	}
+	if err := start(c, ctx); err != nil {
 		return c, c.why(err)
 	}
 	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context) error {
-	if err := os.MkdirAll(c.Logs(), 0o755); err != nil {
-		return err
-	}
+// startMachines starts microVMs and a control plane of processes of this host.
+func (c *Cluster) startMachines(ctx context.Context) error {
 	for n := 1; n <= c.cfg.Nodes; n++ {
 		node, err := c.newNode(ctx, n)
 		if err != nil {
@@ -132,18 +139,12 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.makeCredentials(); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
-	if err != nil {
-		return err
-	}
-	config.QPS = -1 // one client: nobody to be fair to
-	config.WarningHandler = rest.NoWarnings{}
-	if c.Client, err = kubernetes.NewForConfig(config); err != nil {
+	if err := c.connect(); err != nil {
 		return err
 	}
 	// A node takes longer than the control plane, which it needs last.
 	for _, n := range c.nodes {
-		if err := n.start(); err != nil {
+		if err := n.Boot(); err != nil {
 			return err
 		}
 	}
@@ -153,8 +154,27 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// Close ends all processes of the cluster at once. Its folder stays.
+// connect makes the client.
+func (c *Cluster) connect() error {
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // one client: nobody to be fair to
+	config.WarningHandler = rest.NoWarnings{}
+	c.Client, err = kubernetes.NewForConfig(config)
+	return err
+}
+
+// Close ends all processes of the cluster at once, and deletes one of kind. Its folder stays.
 func (c *Cluster) Close() {
+	if c.cfg.Kind != nil {
+		if err := c.closeKind(); err != nil {
+			fmt.Println("clear up:", err)
+		}
+		c.fail(errors.New("the cluster was closed"))
+		return
+	}
 	c.fail(errors.New("the cluster was closed"))
 	for _, n := range c.nodes {
 		n.Kill()

@@ -9,6 +9,10 @@
 // that has device-mapper, with empty disks for LVM. A node's power can be cut and
 // it can be booted again; its disks stay as they were.
 //
+// With Config.Kind the same Cluster is one of kind, where there is a container engine: its
+// nodes are containers on this host's kernel, with fake LVM on loop devices. What follows
+// is about microVMs.
+//
 // # Network
 //
 //	10.77.0.1      the API server, on bridge podlv0 of the host side

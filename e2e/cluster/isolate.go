@@ -25,6 +25,16 @@ const grace = 15 * time.Second
 // started and takes their network away; it ends with this one at the latest. The
 // end of ctx sends it SIGTERM, then, when it takes too long, SIGKILL. Needs root.
 func Isolate(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int, err error) {
+	return again(ctx, unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWNET, grace, args, stdout, stderr)
+}
+
+// Again is Isolate without namespaces: what a container engine runs for the process is none
+// of its children, and it has the time to delete it.
+func Again(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int, err error) {
+	return again(ctx, 0, kindTime, args, stdout, stderr)
+}
+
+func again(ctx context.Context, namespaces uintptr, grace time.Duration, args []string, stdout, stderr io.Writer) (exitCode int, err error) {
 	// Pdeathsig fires when the thread that forked ends, so it must stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -35,7 +45,7 @@ func Isolate(ctx context.Context, args []string, stdout, stderr io.Writer) (exit
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
+		Cloneflags: namespaces,
 		Pdeathsig:  syscall.SIGKILL,
 		Setpgid:    true, // Ctrl-C comes through us, once
 	}

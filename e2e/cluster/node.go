@@ -3,30 +3,15 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/podlv/podlv/lvm/lvmtest/microvm"
 )
-
-// NodeCommand is the first argument with which a node's machine runs this
-// executable: its main must hand the other arguments to NodeMain.
-const NodeCommand = "cluster-node"
 
 // Node is one node, through all of its boots.
 type Node struct {
@@ -34,150 +19,53 @@ type Node struct {
 	Name string
 
 	cluster *Cluster
-	number  int
-	config  microvm.Config
-	boots   int
-
-	mu      sync.Mutex
-	machine *microvm.Machine // nil while its power is off
+	machine machine
+	ip      string
+	logs    string
+	disks   []string
 }
 
-// nodeSpec is what a node's first program is told.
-type nodeSpec struct {
-	Name     string
-	IP       string
-	PodCIDR  string
-	Programs string
-	Logs     string // in the share
-	PKI      string
-	Images   []string
-	Sandbox  string
-	LVMDisks []string
-	Kubelet  map[string]any
-}
-
-// newNode makes a node's disks and folders.
-func (c *Cluster) newNode(ctx context.Context, number int) (*Node, error) {
-	n := &Node{Name: fmt.Sprintf("node-%d", number), cluster: c, number: number}
-	dir := filepath.Join(c.cfg.Dir, n.Name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	var disks []string
-	for i, size := range append([]int64{scratchDisk}, c.cfg.LVMDisks...) {
-		folder := filepath.Join(c.cfg.Disks, fmt.Sprintf("%s-disk-%d", n.Name, i))
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			return nil, err
-		}
-		made, err := microvm.MakeDisks(folder, 1, size)
-		if err != nil {
-			return nil, err
-		}
-		disks = append(disks, made...)
-	}
-	if out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", disks[0]).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("format the disk of %s: %w: %s", n.Name, err, out)
-	}
-	logs := filepath.Join(c.Logs(), n.Name)
-	if err := os.Mkdir(logs, 0o755); err != nil {
-		return nil, err
-	}
-	spec := nodeSpec{
-		Name: n.Name, IP: nodeIP(number), PodCIDR: podCIDR(number), Programs: c.cfg.Programs, Logs: logs,
-		PKI: filepath.Join(c.cfg.Dir, "pki"), Images: c.cfg.Images, Sandbox: c.cfg.Sandbox,
-		LVMDisks: microvm.DiskNames(len(disks))[1:], Kubelet: c.cfg.Kubelet,
-	}
-	b, err := json.Marshal(spec)
-	if err != nil {
-		return nil, err
-	}
-	specPath := filepath.Join(dir, "node.json")
-	if err := os.WriteFile(specPath, b, 0o644); err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	visible := []string{c.cfg.Dir, c.cfg.Programs}
-	for _, i := range c.cfg.Images {
-		visible = append(visible, filepath.Dir(i))
-	}
-	n.config = microvm.Config{
-		Command: []string{self, NodeCommand, specPath},
-		Env:     []string{"PATH=" + c.cfg.Programs + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-		Memory:  c.cfg.Memory,
-		CPU:     number - 1,
-		Disks:   disks,
-		Share:   logs,
-		Visible: visible,
-		Modules: microvm.NodeModules(),
-		Tap:     tap(number),
-	}
-	return n, nil
-}
-
-// start boots the node and returns at once. That its machine ends before Kill
-// ends the cluster.
-func (n *Node) start() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.boots++
-	console, err := os.Create(filepath.Join(n.config.Share, fmt.Sprintf("boot-%d.log", n.boots)))
-	if err != nil {
-		return err
-	}
-	cfg := n.config
-	cfg.Console = console
-	m, err := microvm.Start(n.cluster.ctx, cfg)
-	if err != nil {
-		_ = console.Close()
-		return fmt.Errorf("boot %s: %w", n.Name, err)
-	}
-	n.machine = m
-	go func() {
-		code, err := m.Wait()
-		_ = console.Close()
-		if !errors.Is(err, microvm.ErrKilled) {
-			n.cluster.fail(fmt.Errorf("%s ended by itself (exit status %d, %v); what it said: %s", n.Name, code, err, lastLines(console.Name())))
-		}
-	}()
-	return nil
+// machine is what a node runs on.
+type machine interface {
+	// start switches the power on. It may return before the node has booted.
+	start(context.Context) error
+	// kill cuts the power and returns when nothing of the node is left but its disks.
+	kill() error
+	// run runs a command outside of all containers, of a node that may still be booting,
+	// and returns what it printed on both streams.
+	run(ctx context.Context, command []string) (output string, err error)
+	// stopKubelet kills kubelet, which then stays away until startKubelet, or a boot.
+	stopKubelet(context.Context) error
+	startKubelet(context.Context) error
 }
 
 // Boot starts a node whose power is off, on its disks as they are. WaitReady tells
 // when it is back.
-func (n *Node) Boot() error { return n.start() }
+func (n *Node) Boot() error { return n.machine.start(n.cluster.ctx) }
+
+// Kill cuts the node's power and returns when nothing of it is left but its disks. That it
+// cannot ends the cluster.
+func (n *Node) Kill() {
+	if err := n.machine.kill(); err != nil {
+		n.cluster.fail(fmt.Errorf("cut the power of %s: %w", n.Name, err))
+	}
+}
 
 // StopKubelet kills kubelet, which then stays away until StartKubelet, or a boot.
-func (n *Node) StopKubelet(ctx context.Context) error {
-	_, err := n.Run(ctx, "sh", "-c", "touch "+holdFile("kubelet")+" && kill -9 $(cat "+pidFile("kubelet")+")")
-	return err
-}
+func (n *Node) StopKubelet(ctx context.Context) error { return n.machine.stopKubelet(ctx) }
 
 // StartKubelet undoes StopKubelet. It does not wait until kubelet works.
-func (n *Node) StartKubelet(ctx context.Context) error {
-	_, err := n.Run(ctx, "rm", holdFile("kubelet"))
-	return err
-}
+func (n *Node) StartKubelet(ctx context.Context) error { return n.machine.startKubelet(ctx) }
 
 // IP is the node's address, which the host side reaches.
-func (n *Node) IP() string { return nodeIP(n.number) }
+func (n *Node) IP() string { return n.ip }
 
-// Logs is a folder of the host side that the node can write to, at the same path.
-func (n *Node) Logs() string { return n.config.Share }
+// Logs is a folder of the host side with the node's logs. A microVM can write to it, at the
+// same path.
+func (n *Node) Logs() string { return n.logs }
 
-// Kill cuts the node's power and returns when nothing of it is left but its disks.
-func (n *Node) Kill() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.machine == nil {
-		return
-	}
-	n.machine.Kill()
-	<-n.machine.Done()
-	n.machine = nil
-}
+// LVMDisks are the paths of the disks of Config.LVMDisks on the node.
+func (n *Node) LVMDisks() []string { return n.disks }
 
 // WaitReady waits until kubelet has said, at a time after since, that the node is
 // Ready.
@@ -203,48 +91,9 @@ func (n *Node) WaitReady(ctx context.Context, since time.Time) error {
 // Run runs a command on the node itself, outside of all containers, and returns
 // what it printed on both streams. It waits for a node that is still booting.
 func (n *Node) Run(ctx context.Context, command ...string) (output string, err error) {
-	b, err := json.Marshal(command)
+	output, err = n.machine.run(ctx, command)
 	if err != nil {
-		return "", err
+		return output, fmt.Errorf("run %s on %s: %w: %s", strings.Join(command, " "), n.Name, err, strings.TrimSpace(output))
 	}
-	address := nodeIP(n.number) + ":" + agentPort
-	if err := n.cluster.poll(ctx, n.Name, 50*time.Millisecond, func(context.Context) error {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}); err != nil {
-		return "", err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/run", bytes.NewReader(b))
-	if err != nil {
-		return "", err
-	}
-	// A connection kept from before a power cut is dead, which the request would
-	// find out too late to be sent again.
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("run %s on %s: %w", strings.Join(command, " "), n.Name, err)
-	}
-	defer resp.Body.Close()
-	out, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", fmt.Errorf("run %s on %s: %w", strings.Join(command, " "), n.Name, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return string(out), fmt.Errorf("run %s on %s: %s: %s", strings.Join(command, " "), n.Name, resp.Header.Get(resultHeader), strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
-}
-
-// lastLines is the end of a log, on one line.
-func lastLines(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.Join(lines[max(0, len(lines)-5):], " | ")
+	return output, nil
 }

@@ -23,6 +23,7 @@ type Config struct {
 	Entrypoint   []string // program and first arguments
 	Architecture string   // as Go names it; this host's when empty
 	Command      []string // further arguments, in place of which a container can give others
+	Env          []string // of its containers, beside PATH: "KEY=value"
 }
 
 // blob is one content of an archive, which is named after its hash.
@@ -54,7 +55,7 @@ func (r *Rootfs) Write(w io.Writer, c Config) error {
 		"config": map[string]any{
 			"Entrypoint": c.Entrypoint,
 			"Cmd":        c.Command,
-			"Env":        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+			"Env":        append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, c.Env...),
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + layer.digest()}},
 	})

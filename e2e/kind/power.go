@@ -29,14 +29,20 @@ func command(ctx context.Context, n nodes.Node, verb string, args ...string) err
 	return fmt.Errorf("%s node %s: no container engine knows it", verb, n)
 }
 
-// Kill ends all processes of a node at once. What they wrote is not lost, unlike in a cut of
-// a machine's power: it is in the memory of the kernel, which the host's is.
+// Kill ends all processes of a node at once, kubelet's a moment before. What they wrote is
+// not lost, unlike in a cut of a machine's power: it is in the memory of the kernel, which
+// the host's is.
 func Kill(ctx context.Context, n nodes.Node) error {
 	// What kind tells the engine to start again when it fails shall not start by itself; and
-	// kubelet not before the node is as after a boot.
-	err := errors.Join(Run(ctx, n, "keep kubelet from starting", "systemctl disable kubelet"), command(ctx, n, "update", "--restart=no"))
+	// kubelet not before the node is as after a boot. A loop device of kubelet's would
+	// survive it with no name that tells whose it is.
+	err := errors.Join(Run(ctx, n, "end kubelet", endKubelet), command(ctx, n, "update", "--restart=no"))
 	return errors.Join(err, command(ctx, n, "kill"))
 }
+
+const endKubelet = `systemctl kill --signal=KILL kubelet
+systemctl disable --now kubelet
+` + freeKubelets
 
 // Boot starts a node again that was killed, as if its machine had booted: the fake LVM's
 // volumes are inactive and have no devices. prepare is a script that is run before kubelet
@@ -54,5 +60,5 @@ func Boot(ctx context.Context, n nodes.Node, prepare string) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return Run(ctx, n, "boot", "set -e\n"+makeLoopNodes+"\n"+freeKubelets+"fakelvm fakelvm reboot\n"+prepare+"\nsystemctl enable --now kubelet\n")
+	return Run(ctx, n, "boot", "set -e\n"+makeLoopNodes+"\nfakelvm fakelvm reboot\n"+prepare+"\nsystemctl enable --now kubelet\n")
 }

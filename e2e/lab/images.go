@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/podlv/podlv/e2e/image"
+	"github.com/podlv/podlv/e2e/kind"
 )
 
 // Busybox is an image that every node has, for pods; there is no registry to pull from.
@@ -31,17 +32,26 @@ const (
 // imageFolder has the images' archives, in the lab's folder.
 const imageFolder = "images"
 
-// podlvProgram is podlv itself, in the lab's folder.
-const podlvProgram = "podlv"
+// podlv itself and the fake LVM, in the lab's folder.
+const (
+	podlvProgram = "podlv"
+	fakeProgram  = "fakelvm"
+)
 
-// podlvPrograms are what the agent runs, by Debian package: what a Dockerfile of
-// podlv would install.
-var podlvPrograms = []struct {
+// programs are some of a Debian package.
+type programs struct {
 	pkg      string
 	programs []string
-}{
+}
+
+// realLVM is the LVM of nodes that have no fake one.
+var realLVM = []programs{
 	{"lvm2", []string{"lvm"}},
 	{"thin-provisioning-tools", []string{"thin_check", "thin_dump", "thin_repair"}},
+}
+
+// podlvPrograms are what else the agent runs: what a Dockerfile of podlv would install.
+var podlvPrograms = []programs{
 	{"e2fsprogs", []string{"mkfs.ext4", "e2fsck", "resize2fs", "tune2fs"}},
 	{"xfsprogs", []string{"mkfs.xfs", "xfs_repair", "xfs_growfs", "xfs_db"}},
 	{"btrfs-progs", []string{"mkfs.btrfs", "btrfs"}},
@@ -51,10 +61,11 @@ var podlvPrograms = []struct {
 // busybox is a static program, which needs nothing else in its image.
 const busybox = "/bin/busybox"
 
-// missingForImages names the programs that are not here, with their packages.
-func missingForImages() error {
+// missingForImages names the programs that are not here, with their packages; those of lvm
+// are LVM's.
+func missingForImages(lvm []programs) error {
 	var all error
-	for _, p := range podlvPrograms {
+	for _, p := range append(lvm, podlvPrograms...) {
 		if err := (&image.Rootfs{}).AddPrograms(p.programs...); err != nil {
 			all = errors.Join(all, fmt.Errorf("%w: apt-get install %s", err, p.pkg))
 		}
@@ -94,7 +105,7 @@ func (p plan) makeImages(ctx context.Context) error {
 		return err
 	}
 	if p.PodlvImage == "" {
-		if err := makePodlv(p.Dir); err != nil {
+		if err := makePodlv(p.Dir, p.fakeLVM()); err != nil {
 			return err
 		}
 	}
@@ -116,13 +127,32 @@ func makeSidecars(dir, programs string) error {
 	return nil
 }
 
-// makePodlv packs podlv with the programs that it runs.
-func makePodlv(dir string) error {
+// fakeLVM is what the nodes have in the place of LVM; nil where they have LVM.
+func (p plan) fakeLVM() *kind.FakeLVM {
+	if p.Kind == nil {
+		return nil
+	}
+	lvm := p.Kind.LVM()
+	return &lvm
+}
+
+// makePodlv packs podlv with the programs that it runs; in the place of LVM it has the fake
+// one, when there is one.
+func makePodlv(dir string, fake *kind.FakeLVM) error {
 	agent := &image.Rootfs{}
 	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
 		return err
 	}
-	for _, p := range podlvPrograms {
+	runs, env := podlvPrograms, []string(nil)
+	if fake == nil {
+		runs = append(realLVM, podlvPrograms...)
+	} else {
+		if err := agent.AddAs(fake.Program, "/usr/local/sbin/lvm"); err != nil {
+			return err
+		}
+		env = fake.Env()
+	}
+	for _, p := range runs {
 		if err := agent.AddPrograms(p.programs...); err != nil {
 			return err
 		}
@@ -133,7 +163,7 @@ func makePodlv(dir string) error {
 	agent.AddLink("/etc/mtab", "/proc/self/mounts")
 	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
 	agent.AddFolder("/run", 0o755)
-	return writeImage(agent, dir, image.Config{Name: PodlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}})
+	return writeImage(agent, dir, image.Config{Name: PodlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}, Env: env})
 }
 
 // AddBusybox adds a shell and the usual commands to an image.

@@ -28,6 +28,17 @@ const (
 //go:embed values.yaml
 var values string
 
+// kindValues are what nodes of kind have otherwise: their LVM's folder is not of the chart's
+// (cluster.Kind), and that of the control plane has no disk.
+const kindValues = `agent:
+  lvmConfigDir: ""
+  affinity:
+    nodeAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        nodeSelectorTerms:
+        - matchExpressions: [{key: node-role.kubernetes.io/control-plane, operator: DoesNotExist}]
+`
+
 // namespaceManifest is what Helm needs before a chart, with the level of Pod Security
 // that the agents need.
 const namespaceManifest = `apiVersion: v1
@@ -60,7 +71,7 @@ func Start(ctx context.Context, text string) (*Lab, error) {
 	go func() { made <- p.makeImages(ctx) }()
 	c, err := cluster.Start(ctx, cluster.Config{
 		Programs: p.Programs, Dir: p.Dir, Disks: p.Disks, Nodes: p.Nodes, Memory: p.Memory,
-		Images: p.imageFiles(), Sandbox: Busybox, LVMDisks: p.LVMDisks, Kubelet: p.Kubelet, Audited: p.Audited,
+		Images: p.imageFiles(), Sandbox: Busybox, LVMDisks: p.LVMDisks, Kubelet: p.Kubelet, Audited: p.Audited, Kind: p.Kind,
 	})
 	if e := <-made; err == nil {
 		err = e
@@ -98,7 +109,15 @@ func (l *Lab) Chart() []string {
 	if err := os.WriteFile(own, []byte(values), 0o644); err != nil {
 		return nil // helm says that there is no chart
 	}
-	return []string{filepath.Join(l.plan.Dir, chartFolder), "--namespace=" + Namespace, "--values=" + own, "--values=" + l.plan.Values}
+	args := []string{filepath.Join(l.plan.Dir, chartFolder), "--namespace=" + Namespace, "--values=" + own, "--values=" + l.plan.Values}
+	if l.plan.Kind != nil {
+		ofKind := filepath.Join(l.plan.Dir, "kind-values.yaml")
+		if err := os.WriteFile(ofKind, []byte(kindValues), 0o644); err != nil {
+			return nil
+		}
+		args = append(args, "--values="+ofKind)
+	}
+	return args
 }
 
 // Helm runs helm as an administrator.

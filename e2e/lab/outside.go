@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +31,11 @@ type Config struct {
 	// Nodes is their number, at least 1; Memory what each has, "2G" when empty.
 	Nodes  int
 	Memory string
-	// LVMDisks are the sizes in bytes of each node's empty disks: /dev/ubdc, …
+	// LVMDisks are the sizes in bytes of each node's empty disks: cluster.Node.LVMDisks.
 	LVMDisks []int64
+	// Kind, when set, says what cluster of kind to make in the place of microVMs; its Name and
+	// FakeLVM are the lab's to fill in.
+	Kind *cluster.Kind
 	// Room is what all nodes may write to their disks together, in bytes.
 	Room uint64
 	// Bare is a cluster without podlv: its nodes have the image Busybox, and there is nothing
@@ -76,12 +80,21 @@ func Guest(args []string) bool {
 	return true
 }
 
-// Missing names what this machine lacks, with the packages that have it.
+// Missing names what this machine lacks for a lab of microVMs, with the packages that have
+// it.
 func Missing() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster of microVMs needs root: it makes a network, and mounts")
 	}
-	return errors.Join(cluster.Missing(), missingForImages())
+	return errors.Join(cluster.Missing(), missingForImages(realLVM))
+}
+
+// missing is Missing for the lab of this Config.
+func (c Config) missing() error {
+	if c.Kind == nil {
+		return Missing()
+	}
+	return errors.Join(c.Kind.Missing(), missingForImages(nil))
 }
 
 // Build builds the cluster's programs, if they are not there, and what more is named (see
@@ -97,12 +110,17 @@ func Build(ctx context.Context, cache string, more ...string) (programs string, 
 // Run builds what the lab needs, runs this program again as its inner half, with the same
 // arguments, and clears up. It returns that one's exit status.
 func Run(ctx context.Context, c Config) (code int, err error) {
-	if err := Missing(); err != nil {
+	if err := c.missing(); err != nil {
 		return 1, err
 	}
 	root, err := build.Root(ctx)
 	if err != nil {
 		return 1, err
+	}
+	if c.Kind != nil {
+		own := *c.Kind
+		own.Name = c.Name + "-" + strings.ToLower(rand.Text()[:6])
+		c.Kind, c.Build = &own, append([]string{"kind"}, c.Build...)
 	}
 	p := plan{Config: c}
 	if p.Programs, err = build.Cluster(ctx, root, c.Cache, c.Build...); err != nil {
@@ -117,10 +135,15 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 	if p.Dir, err = os.MkdirTemp("", c.Name+"-"); err != nil {
 		return 1, err
 	}
-	if p.Disks, err = microvm.MakeFolder(c.Name, int64(c.Room)); err != nil {
+	if c.Kind != nil {
+		c.Kind.FakeLVM = filepath.Join(p.Dir, fakeProgram)
+	} else if p.Disks, err = microvm.MakeFolder(c.Name, int64(c.Room)); err != nil {
 		return 1, errors.Join(err, os.RemoveAll(p.Dir))
 	}
 	defer func() {
+		if c.Kind != nil { // the inner half may have been killed
+			err = errors.Join(err, c.Kind.Remove())
+		}
 		// Not os.CopyFS: it takes no links and no sockets.
 		kept := exec.Command("cp", "-a", filepath.Join(p.Dir, "logs"), p.Out).Run()
 		err = errors.Join(err, kept, os.RemoveAll(p.Dir), os.RemoveAll(p.Disks))
@@ -140,7 +163,11 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 	if err := os.Setenv(Plan, string(text)); err != nil {
 		return 1, err
 	}
-	code, err = cluster.Isolate(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	run := cluster.Isolate
+	if c.Kind != nil {
+		run = cluster.Again
+	}
+	code, err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if ctx.Err() != nil {
 		return 1, errors.New("interrupted; everything was cleared away")
 	}
@@ -149,6 +176,11 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 
 // prepare puts all files that the inner half needs into the lab's folder.
 func prepare(ctx context.Context, root string, p plan) error {
+	if p.Kind != nil {
+		if err := build.FakeLVM(ctx, root, p.Kind.FakeLVM); err != nil {
+			return err
+		}
+	}
 	if err := os.Mkdir(filepath.Join(p.Dir, imageFolder), 0o755); err != nil || p.Bare {
 		return err
 	}

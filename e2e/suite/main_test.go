@@ -14,10 +14,15 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/podlv/podlv/e2e/cluster"
 	"github.com/podlv/podlv/e2e/lab"
 )
 
-var out = flag.String("out", filepath.Join("..", "..", "out", "e2e-vm"), "`folder` for logs and what explains failures")
+// How the tests are run.
+var (
+	out    = flag.String("out", "", "`folder` for logs and what explains failures (default: out/e2e-vm or out/e2e-kind)")
+	onKind = flag.Bool("kind", false, "run on a cluster of kind with fake LVM, in the place of microVMs")
+)
 
 // the is the cluster of all tests.
 var the *lab.Lab
@@ -52,8 +57,16 @@ func outside(ctx context.Context) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	folder := *out
+	var ofKind *cluster.Kind
+	if *onKind {
+		ofKind = &cluster.Kind{NodeImage: os.Getenv("KIND_NODE_IMAGE"), Engine: os.Getenv("KIND_EXPERIMENTAL_PROVIDER")}
+	}
+	if folder == "" {
+		folder = filepath.Join("..", "..", "out", map[bool]string{false: "e2e-vm", true: "e2e-kind"}[*onKind])
+	}
 	return lab.Run(ctx, lab.Config{
-		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: *out,
+		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
 		Kubelet: map[string]any{"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "2s"}},
@@ -79,8 +92,8 @@ func inside(ctx context.Context, m *testing.M) (code int, err error) {
 func setUp(ctx context.Context) error {
 	for _, n := range the.Nodes() {
 		for _, c := range [][]string{
-			{"vgcreate", "--quiet", "ssd", "/dev/ubdc"},
-			{"vgcreate", "--quiet", "thin", "/dev/ubdd"},
+			{"vgcreate", "--quiet", "ssd", n.LVMDisks()[0]},
+			{"vgcreate", "--quiet", "thin", n.LVMDisks()[1]},
 			{"lvcreate", "--quiet", "--yes", "--type", "thin-pool", "--size", "1500m", "--poolmetadatasize", "8m", "--name", "pool", "thin"},
 		} {
 			if _, err := n.Run(ctx, c...); err != nil {

@@ -76,17 +76,20 @@ check() { # NAME FILE SUM: FILE has what was left there, and SUM says so
     echo "new $1 $(cut -c1-16 $3)"
   fi
 }
-device() { # NAME DEVICE: its sum is behind its data
-  if [ "$(dd if=$2 bs=1M skip=4 count=1 2>/dev/null | head -c 3)" = sum ]; then
-    want=$(dd if=$2 bs=1M skip=4 count=1 2>/dev/null | head -c 19)
-    [ "sum$(head -c 4194304 $2 | sha256sum | cut -c1-16)" = "$want" ] && echo "kept $1 ${want#sum}" || echo "broken $1"
-  elif [ -n "$(head -c 4194304 $2 | tr -d '\0' | head -c 1)" ]; then echo "broken $1: a new device has bytes"
-  else
-    head -c 4194304 /dev/urandom >/tmp/data
-    dd if=/tmp/data of=$2 bs=1M conv=fsync 2>/dev/null
-    printf 'sum%s' $(sha256sum </tmp/data | cut -c1-16) | dd of=$2 bs=1M seek=4 conv=fsync 2>/dev/null
-    echo "new $1 $(sha256sum </tmp/data | cut -c1-16)"
-  fi
+device() { # NAME DEVICE: its sum is behind its data, and before that the word that it is being written
+  mark=$(dd if=$2 bs=1M skip=4 count=1 2>/dev/null | head -c 19 | tr -d '\0')
+  case $mark in
+  sum*)
+    [ "sum$(head -c 4194304 $2 | sha256sum | cut -c1-16)" = "$mark" ] && echo "kept $1 ${mark#sum}" || echo "broken $1"
+    return ;;
+  writing) ;; # the container was ended in the middle of it
+  *) [ -z "$(head -c 4194304 $2 | tr -d '\0' | head -c 1)" ] || { echo "broken $1: a new device has bytes"; return; } ;;
+  esac
+  printf writing | dd of=$2 bs=1M seek=4 conv=fsync 2>/dev/null
+  head -c 4194304 /dev/urandom >/tmp/data
+  dd if=/tmp/data of=$2 bs=1M conv=fsync 2>/dev/null
+  printf 'sum%s' $(sha256sum </tmp/data | cut -c1-16) | dd of=$2 bs=1M seek=4 conv=fsync 2>/dev/null
+  echo "new $1 $(sha256sum </tmp/data | cut -c1-16)"
 }
 `
 
