@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # Files behind these build tags are vetted and linted like all others.
-TAGS := reallvm,controlplane,page,conformance,e2e
+TAGS := reallvm,controlplane,page,conformance,e2e,soak
 
 TEST_LVM := $(GO) run ./lvm/lvmtest/microvm/test-lvm
 DEMO     := $(GO) run ./e2e/demo
@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build image release release-push check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-kind e2e-upstream bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-kind soak e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes bench-pods clean
 
 help: ## print this list
@@ -173,6 +173,11 @@ e2e-vm: ## podlv on a cluster of three microVMs, real kubelets and real LVM, as 
 # skipped with the reason (e2e/suite/features_test.go).
 e2e-kind: ## the same tests on kind: real kubelets, fake LVM on loop devices; needs a container engine
 	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite -args -kind
+
+# SEED repeats the choices of another soak; KIND=1 soaks on kind.
+soak: ## volumes of all kinds come and go for MINUTES (10) while everything fails at random, as root
+	$(GO) test -tags=e2e,soak -count=1 -v -timeout=$$(( $(or $(MINUTES),10) + 60 ))m -run '^TestSoak$$' ./e2e/suite \
+		-args $(if $(KIND),-kind) -out=$(CURDIR)/out/soak -soak.minutes=$(or $(MINUTES),10) $(if $(SEED),-soak.seed=$(SEED))
 
 # FOCUS is a regular expression for names of tests, CLASS is thick or thin.
 e2e-upstream: ## Kubernetes' own storage suite on real kubelets and real LVM, as root

@@ -57,6 +57,7 @@ func TestAnImageThatCannotBePulledIsSaidSo(t *testing.T) {
 // fakeEngine is one with a cluster of two nodes.
 type fakeEngine struct {
 	does    []string
+	scripts []string          // what was run on the nodes
 	said    map[string]string // by node: why its commands fail
 	hangs   chan struct{}
 	deleted chan struct{}
@@ -101,11 +102,22 @@ type fakeCmd struct {
 	n      fakeNode
 	script string
 	out    io.Writer
+	in     io.Reader
 }
 
 func (c *fakeCmd) SetStdout(w io.Writer) exec.Cmd { c.out = w; return c }
 func (c *fakeCmd) SetStderr(io.Writer) exec.Cmd   { return c }
+func (c *fakeCmd) SetStdin(r io.Reader) exec.Cmd  { c.in = r; return c }
 func (c *fakeCmd) Run() error {
+	script := c.script
+	if c.in != nil {
+		b, err := io.ReadAll(c.in)
+		if err != nil {
+			return err
+		}
+		script += "\n<" + string(b)
+	}
+	c.n.f.scripts = append(c.n.f.scripts, script)
 	if strings.Contains(c.script, "fakelvm destroy") {
 		c.n.f.does = append(c.n.f.does, "free "+c.n.name)
 	}

@@ -16,12 +16,12 @@ import (
 var engines = []string{"docker", "podman", "nerdctl"}
 
 // command runs a command of the container engine on a node's container.
-func command(ctx context.Context, n nodes.Node, verb string, args ...string) error {
+func command(ctx context.Context, n nodes.Node, verb string) error {
 	for _, program := range engines {
 		if exec.CommandContext(ctx, program, "inspect", n.String()).Run() != nil {
 			continue // it is not here, or the node is not its
 		}
-		if err := exec.CommandContext(ctx, program, append(append([]string{verb}, args...), n.String())...).Run(); err != nil {
+		if err := exec.CommandContext(ctx, program, verb, n.String()).Run(); err != nil {
 			return fmt.Errorf("%s node %s: %w", verb, n, Explain(err))
 		}
 		return nil
@@ -33,11 +33,9 @@ func command(ctx context.Context, n nodes.Node, verb string, args ...string) err
 // not lost, unlike in a cut of a machine's power: it is in the memory of the kernel, which
 // the host's is.
 func Kill(ctx context.Context, n nodes.Node) error {
-	// What kind tells the engine to start again when it fails shall not start by itself; and
-	// kubelet not before the node is as after a boot. A loop device of kubelet's would
-	// survive it with no name that tells whose it is.
-	err := errors.Join(Run(ctx, n, "end kubelet", endKubelet), command(ctx, n, "update", "--restart=no"))
-	return errors.Join(err, command(ctx, n, "kill"))
+	// A loop device of kubelet's would survive it with no name that tells whose it is. And
+	// kubelet shall not start before the node is as after a boot.
+	return errors.Join(Run(ctx, n, "end kubelet", endKubelet), command(ctx, n, "kill"))
 }
 
 const endKubelet = `systemctl kill --signal=KILL kubelet
