@@ -25,9 +25,9 @@ var (
 )
 
 const (
-	soakWorkers = 6                // lives at once
+	soakWorkers = 8                // lives at once
 	soakReport  = time.Minute      // between two lines
-	soakSample  = 10 * time.Second // between two looks at the agents' memory
+	soakSample  = 20 * time.Second // between two looks at the agents' memory
 	// soakLimit is how long any step of a life may take, with the power of its node cut
 	// meanwhile more than once, on a machine with other work.
 	soakLimit = 12 * time.Minute
@@ -69,7 +69,9 @@ func TestSoak(t *testing.T) {
 	for w := range soakWorkers {
 		lives.Go(func() { s.live(rand.New(rand.NewPCG(seed, uint64(w))), fmt.Sprintf("w%d", w)) })
 	}
-	others.Go(func() { s.faults(over, rand.New(rand.NewPCG(seed, soakWorkers))) })
+	untilEnd, cancel := context.WithDeadline(over, s.end)
+	defer cancel()
+	others.Go(func() { s.faults(untilEnd, rand.New(rand.NewPCG(seed, soakWorkers))) })
 	others.Go(func() { s.every(over, soakSample, s.sample) })
 	others.Go(func() { s.every(over, soakReport, s.report) })
 	lives.Wait()

@@ -121,7 +121,7 @@ type sample struct {
 // sample looks at the memory of the agents of nodes that answer.
 func (s *soak) sample(ctx context.Context) {
 	for _, n := range the.Nodes() {
-		out, err := short(ctx, n, `for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^/usr/local/bin/podlv node' && sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' $p/status; done; true`)
+		out, err := short(ctx, n, agents(`sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' $p/status`))
 		if kib, e := strconv.Atoi(strings.TrimSpace(out)); err == nil && e == nil { // else it is not there just now
 			s.memory.mu.Lock()
 			s.memory.samples = append(s.memory.samples, sample{time.Now(), n.Name, kib >> 10})
@@ -132,7 +132,7 @@ func (s *soak) sample(ctx context.Context) {
 
 // short runs a shell command on a node that may be off.
 func short(ctx context.Context, n *cluster.Node, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return n.Run(ctx, "sh", "-c", command)
 }
@@ -186,7 +186,7 @@ func (m *memory) most() (most int) {
 // orphans are the LVs of podlv's that nobody has any more: at two looks, between which the
 // reaper has passed over them more than once.
 func (s *soak) orphans(ctx context.Context) (all []string) {
-	lvs := map[string]string{} // VG/LV, by what it belongs to
+	lvs := map[string][]string{} // NODE VG/LV, and what it may belong to
 	for _, n := range the.Nodes() {
 		out, err := short(ctx, n, "lvs --noheadings --separator '|' --select lv_tags=podlv.dev -o lv_full_name,lv_tags")
 		if err != nil {
@@ -194,7 +194,7 @@ func (s *soak) orphans(ctx context.Context) (all []string) {
 		}
 		for _, line := range strings.Fields(out) {
 			name, tags, _ := strings.Cut(line, "|")
-			lvs[n.Name+" "+name] = owner(name, strings.Split(tags, ","))
+			lvs[n.Name+" "+name] = belongsTo(name, strings.Split(tags, ","))
 		}
 	}
 	owners, err := s.owners(ctx)
@@ -202,40 +202,55 @@ func (s *soak) orphans(ctx context.Context) (all []string) {
 		return nil
 	}
 	suspects := map[string]bool{}
-	for lv, owner := range lvs {
-		if owners[owner] {
+	for lv, to := range lvs {
+		if slices.ContainsFunc(to, func(owner string) bool { return owners[owner] }) {
 			continue
 		}
 		suspects[lv] = true
 		if s.suspects[lv] {
-			all = append(all, lv+" of "+owner)
+			all = append(all, fmt.Sprintf("%s of one of %q", lv, to))
 		}
 	}
 	s.suspects = suspects
 	return all
 }
 
-// owner is what an LV belongs to: a pod's UID, or its own name as a handle.
-func owner(name string, tags []string) string {
+// belongsTo is what an LV may belong to: the UID of a pod (its tag), the handle of a volume
+// or a snapshot (its name), or the UID of a claim or a VolumeSnapshot for which it was made
+// and that does not know yet (in its name).
+func belongsTo(name string, tags []string) []string {
+	to := []string{name}
+	if _, uid, ok := strings.Cut(name[strings.Index(name, "/")+1:], "-"); ok {
+		to = append(to, uid)
+	}
 	for _, t := range tags {
 		if pod, ok := strings.CutPrefix(t, "podlv.pod="); ok {
-			return pod[strings.LastIndex(pod, "/")+1:]
+			to = append(to, pod[strings.LastIndex(pod, "/")+1:])
 		}
 	}
-	return name
+	return to
 }
 
-// owners are the UIDs of all pods, and the handles of all volumes and snapshots.
+// owners are the UIDs of all pods, claims and VolumeSnapshots, and the handles of all volumes
+// and snapshots.
 func (s *soak) owners(ctx context.Context) (map[string]bool, error) {
 	all := map[string]bool{}
-	pods, err := the.Client.CoreV1().Pods(s.namespace).List(ctx, metav1.ListOptions{})
+	core := the.Client.CoreV1()
+	pods, err := core.Pods(s.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range pods.Items {
 		all[string(p.UID)] = true
 	}
-	volumes, err := the.Client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	claims, err := core.PersistentVolumeClaims(s.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range claims.Items {
+		all[string(c.UID)] = true
+	}
+	volumes, err := core.PersistentVolumes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +264,7 @@ func (s *soak) owners(ctx context.Context) (map[string]bool, error) {
 		return nil, err
 	}
 	for _, c := range contents.Items {
+		all[string(c.Spec.VolumeSnapshotRef.UID)] = true
 		if c.Status != nil && c.Status.SnapshotHandle != nil {
 			all[*c.Status.SnapshotHandle] = true
 		}

@@ -27,43 +27,55 @@ type fault struct {
 }
 
 var faults = []fault{
-	{"agent killed", 6, func(s *soak, ctx context.Context, _ *rand.Rand, n *cluster.Node) error {
-		_, err := short(ctx, n, `for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^/usr/local/bin/podlv node' && kill -9 ${p#/proc/} && exit 0; done; true`)
+	{"agent killed", 6, func(_ *soak, ctx context.Context, _ *rand.Rand, n *cluster.Node) error {
+		_, err := n.Run(ctx, "sh", "-c", agents("kill -9 ${p#/proc/}"))
 		return err
 	}},
 	{"agent Pod deleted", 2, func(s *soak, ctx context.Context, _ *rand.Rand, n *cluster.Node) error {
 		return s.deletePods(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=agent", FieldSelector: "spec.nodeName=" + n.Name})
 	}},
-	{"controller Pod deleted", 2, func(s *soak, ctx context.Context, _ *rand.Rand, n *cluster.Node) error {
+	{"controller Pod deleted", 2, func(s *soak, ctx context.Context, _ *rand.Rand, _ *cluster.Node) error {
 		return s.deletePods(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=controller"})
 	}},
-	{"snapshot-controller Pod deleted", 1, func(s *soak, ctx context.Context, _ *rand.Rand, n *cluster.Node) error {
+	{"snapshot-controller Pod deleted", 1, func(s *soak, ctx context.Context, _ *rand.Rand, _ *cluster.Node) error {
 		return s.deletePods(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=snapshot-controller"})
 	}},
-	{"kubelet killed", 3, func(s *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
+	{"kubelet killed", 3, func(_ *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
 		if err := n.StopKubelet(ctx); err != nil {
 			return err
 		}
 		pause(ctx, random, 15*time.Second)
 		before := time.Now()
-		if err := n.StartKubelet(s.ctx); err != nil {
+		if err := n.StartKubelet(ctx); err != nil {
 			return err
 		}
-		return n.WaitReady(s.ctx, before)
+		return n.WaitReady(ctx, before)
 	}},
-	{"power cut", 2, func(s *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
+	{"power cut", 2, func(_ *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
 		n.Kill()
 		cut := time.Now()
 		pause(ctx, random, 20*time.Second)
 		if err := n.Boot(); err != nil {
 			return err
 		}
-		return n.WaitReady(s.ctx, cut)
+		return n.WaitReady(ctx, cut)
 	}},
-	{"lvm held up", 3, func(s *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
-		_, err := n.Run(s.ctx, "flock", lockOf(n), "sleep", fmt.Sprint(1+random.IntN(15)))
+	{"lvm held up", 3, func(_ *soak, ctx context.Context, random *rand.Rand, n *cluster.Node) error {
+		_, err := n.Run(ctx, "flock", lockOf(n), "sleep", fmt.Sprint(1+random.IntN(15)))
 		return err
 	}},
+}
+
+// agents is a shell program that does something for each agent of a node, whose folder in
+// /proc is $p. It starts no program for each other process: there are many, and
+// User-Mode Linux is slow.
+func agents(do string) string {
+	return `for p in /proc/[0-9]*; do
+  c=; { read -r c <$p/comm; } 2>/dev/null
+  [ "$c" = podlv ] || continue
+  tr '\0' ' ' <$p/cmdline | grep -q '^/usr/local/bin/podlv node' && ` + do + `
+done
+true`
 }
 
 // lockOf is a file that every lvm command that changes VG ssd locks.
@@ -96,7 +108,11 @@ func (s *soak) faults(ctx context.Context, random *rand.Rand) {
 			return
 		}
 		f, n := bag[random.IntN(len(bag))], the.Nodes()[random.IntN(nodes)]
-		if err := f.happen(s, ctx, random, n); err != nil && ctx.Err() == nil {
+		// What has begun comes to its end also when the soak does: nodes are up then.
+		limited, cancel := context.WithTimeout(s.ctx, soakLimit)
+		err := f.happen(s, limited, random, n)
+		cancel()
+		if err != nil {
 			s.stuck(fmt.Sprintf("%s on %s: %v", f.name, n.Name, err))
 			return
 		}

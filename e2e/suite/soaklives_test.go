@@ -87,7 +87,7 @@ func (l *life) claims() error {
 		return err
 	}
 	copies := map[string]*corev1.TypedLocalObjectReference{}
-	if l.random.IntN(2) == 0 && (block || ext4Growth.there()) {
+	if l.random.IntN(3) == 0 && (block || ext4Growth.there()) {
 		if err := l.grow(); err != nil {
 			return err
 		}
