@@ -102,12 +102,17 @@ func (s *soak) faults(ctx context.Context, random *rand.Rand) {
 			bag = append(bag, f)
 		}
 	}
+	var order []int // so that each comes in its turn, however short the soak
 	for {
 		pause(ctx, random, 20*time.Second)
 		if ctx.Err() != nil {
 			return
 		}
-		f, n := bag[random.IntN(len(bag))], the.Nodes()[random.IntN(nodes)]
+		if len(order) == 0 {
+			order = random.Perm(len(bag))
+		}
+		f, n := bag[order[0]], the.Nodes()[random.IntN(nodes)]
+		order = order[1:]
 		// What has begun comes to its end also when the soak does: nodes are up then.
 		limited, cancel := context.WithTimeout(s.ctx, soakLimit)
 		err := f.happen(s, limited, random, n)
