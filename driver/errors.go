@@ -28,7 +28,8 @@ var (
 	// to unpublish it.
 	errStays     = errors.New("the LV stays")
 	errElsewhere = errors.New("not on this node")
-	errAborted   = errors.New("start over") // a token of a list that means nothing here
+	errAway      = errors.New("not there now") // it may come back
+	errAborted   = errors.New("start over")    // a token of a list that means nothing here
 )
 
 // goesOn says whether an error only says that what was asked for is being done.
@@ -52,6 +53,7 @@ func codeOf(err error) codes.Code {
 		{errAborted, codes.Aborted},
 		// The one code that makes external-provisioner ask for another node.
 		{errElsewhere, codes.ResourceExhausted},
+		{errAway, codes.Unavailable},
 		{errInvalid, codes.InvalidArgument},
 		{errRange, codes.OutOfRange},
 		{errDiffers, codes.AlreadyExists},

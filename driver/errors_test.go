@@ -25,6 +25,7 @@ func TestEveryErrorHasItsCode(t *testing.T) {
 		{errRange, codes.OutOfRange},
 		{errDiffers, codes.AlreadyExists},
 		{errCondition, codes.FailedPrecondition},
+		{errAway, codes.Unavailable},
 		{ErrTarget, codes.FailedPrecondition},
 		{errNotThere, codes.NotFound},
 		{errBusy, codes.Aborted},

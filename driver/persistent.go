@@ -288,8 +288,8 @@ func (p *persistent) delete(ctx context.Context, h handle, groups []string) erro
 	}
 	err = p.lvm.Remove(ctx, h.VG, h.LV, tagVolume)
 	switch {
-	case errors.Is(err, lvm.ErrNotFound): // the VG
-		return nil
+	case errors.Is(err, lvm.ErrNotFound):
+		return away(h)
 	case errors.Is(err, lvm.ErrInUse):
 		return fmt.Errorf("%w: volume %s is in use on this node: %w", errCondition, h, err)
 	case err != nil:
@@ -297,6 +297,12 @@ func (p *persistent) delete(ctx context.Context, h handle, groups []string) erro
 	}
 	p.space.freed()
 	return p.removed(ctx, h, active)
+}
+
+// away says that an LV cannot be deleted because its VG is not there: it comes back with its
+// disk, and the LV with it, which nobody would know any more.
+func away(h handle) error {
+	return fmt.Errorf("%w: %s cannot be deleted, because VG %s is not there; if it is gone for good, take its pool out of the device classes", errAway, h, h.VG)
 }
 
 // removed makes sure that a volume is gone: a thick origin is passed over. Where

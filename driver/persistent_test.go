@@ -475,3 +475,20 @@ func TestDeleteOfAVolumeWithThickSnapshotsIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// A VG that is not there comes back with its disk, and what was in it, too: until then
+// nothing of it is said to be deleted.
+func TestNothingIsDeletedWhileItsVGIsAway(t *testing.T) {
+	n := newFakeNode(t)
+	c := newClaim("db", 64*mib)
+	require.NoError(t, n.create(c))
+	s := newShot("before", c)
+	require.NoError(t, n.snap(s))
+	require.NoError(t, n.host.TakeDisk("/dev/fake0"))
+	requireCode(t, n.unsnap(s), codes.Unavailable, "VG vg0 is not there")
+	requireCode(t, n.delete(c), codes.Unavailable, "VG vg0 is not there")
+	require.NoError(t, n.host.ReturnDisk("/dev/fake0"))
+	require.NoError(t, n.unsnap(s))
+	require.NoError(t, n.delete(c))
+	require.Empty(t, n.volumes())
+}

@@ -106,6 +106,15 @@ func (s *setup) make(ctx context.Context, classes *Classes) []trouble {
 	if err != nil {
 		return []trouble{{reason: reasonLVM, words: err.Error()}}
 	}
+	if !whole(classes, groups) {
+		if err := s.lvm.Rescan(ctx); err != nil {
+			s.log.Warn("LVM cannot look at all disks", "error", err)
+		}
+		s.model.forget()
+		if groups, _, err = s.model.volumeGroups(ctx); err != nil {
+			return []trouble{{reason: reasonLVM, words: err.Error()}}
+		}
+	}
 	matches, troubles := s.match(classes, groups)
 	pending := map[string]bool{} // VGs that are not as their devices say
 	for _, t := range troubles {
@@ -135,6 +144,14 @@ func (s *setup) make(ctx context.Context, classes *Classes) []trouble {
 		}
 	}
 	return troubles
+}
+
+// whole says whether the VGs of all pools are there, with all their disks.
+func whole(classes *Classes, groups []lvm.VolumeGroup) bool {
+	return !slices.ContainsFunc(classes.VolumeGroups(), func(vg string) bool {
+		g, err := lvm.Find(groups, vg)
+		return errors.Is(err, lvm.ErrNotFound) || err == nil && g.MissingPVs > 0
+	})
 }
 
 // match is a device that a pool names.

@@ -3,11 +3,13 @@
 package driver_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -54,7 +56,7 @@ func (n *fakeNode) said() (all []string) {
 // changes are the lvm commands since ResetSteps that can change something.
 func (n *fakeNode) changes() (all []string) {
 	for _, line := range n.host.Log() {
-		if _, command, _ := strings.Cut(line, ": "); !strings.HasPrefix(command, "fullreport") {
+		if _, command, _ := strings.Cut(line, ": "); !strings.HasPrefix(command, "fullreport") && !strings.HasPrefix(command, "pvscan") {
 			all = append(all, strings.Fields(command)[0])
 		}
 	}
@@ -330,6 +332,61 @@ func TestThinPoolIsMade(t *testing.T) {
 	n.agent.SetUp(ctx)
 	require.Equal(t, "active", n.lvm("lvs", "--noheadings", "-o", "lv_active", "vg0/pool0"))
 	require.NoError(t, n.publish(newVolume("web", "64Mi")), "kubelet's own retry activates the volume")
+}
+
+// A thin pool that is full and has promised more fails the writes of all its volumes: its
+// node says so until it is extended. One that has all that it has promised is well.
+func TestThinPoolThatRunsDry(t *testing.T) {
+	n := newFakeNode(t)
+	n.lvm("lvcreate", "--yes", "--type", "thin-pool", "--name", "pool", "--size", "16m", "vg0")
+	n.classes = classes(t, `
+pools: [{name: thin, volumeGroup: vg0, thinPool: pool}]
+classes: [{name: thin, pool: thin, overprovision: 3, default: true}]
+`)
+	n.restart()
+	ctx := context.Background()
+	ready := func(want string) {
+		t.Helper()
+		n.clock.Step(time.Minute) // how full a pool is, is as old as the report
+		n.agent.SetUp(ctx)
+		require.NoError(t, testutil.GatherAndCompare(n.agent.Metrics(), strings.NewReader(`
+# HELP podlv_pool_ready 1 when a pool of this node is as the device classes have it, else 0.
+# TYPE podlv_pool_ready gauge
+podlv_pool_ready{pool="thin"} `+want+"\n"), "podlv_pool_ready"))
+	}
+	full := newClaim("full", 16*mib)
+	require.NoError(t, n.create(full))
+	d, err := n.host.Open(full.device())
+	require.NoError(t, err)
+	_, err = d.WriteAt(bytes.Repeat([]byte{1}, 16*mib), 0)
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	ready("1")
+	require.Empty(t, n.said(), "nothing more can be written to it than it has")
+
+	n.lvm("lvcreate", "--yes", "--type", "thin", "--virtualsize", "4m", "--thinpool", "pool", "--name", "more", "vg0")
+	ready("0")
+	ready("0")
+	require.Equal(t, []string{`Warning PodlvThinPool pool "thin": thin pool vg0/pool is full, and has promised more: writes to its volumes fail; extend it (lvextend)`}, n.said(), "once")
+	n.lvm("lvextend", "--size", "+4m", "vg0/pool")
+	ready("1")
+}
+
+// LVM does not find by itself what is on a disk that could not be read for a while: while a
+// pool's VG is not there, or misses a disk, it is told to look.
+func TestLVMIsToldToLookForMissingVGs(t *testing.T) {
+	n := newFakeNode(t)
+	looks := func() bool {
+		n.clock.Step(time.Minute)
+		n.host.ResetSteps()
+		n.agent.SetUp(context.Background())
+		return strings.Contains(strings.Join(n.host.Log(), "\n"), ": pvscan --config")
+	}
+	require.False(t, looks())
+	require.NoError(t, n.host.TakeDisk("/dev/fake0"))
+	require.True(t, looks())
+	require.NoError(t, n.host.ReturnDisk("/dev/fake0"))
+	require.False(t, looks())
 }
 
 // powerCycle is a reboot after which nobody has published anything yet.

@@ -144,8 +144,8 @@ func (s snapshot) tags(q snapshotRequest, class string) []string {
 func (p *persistent) deleteSnapshot(ctx context.Context, h handle) error {
 	err := p.lvm.Remove(ctx, h.VG, h.LV, tagSnapshot)
 	switch {
-	case errors.Is(err, lvm.ErrNotFound): // the VG
-		return nil
+	case errors.Is(err, lvm.ErrNotFound):
+		return away(h)
 	case errors.Is(err, lvm.ErrInUse):
 		return fmt.Errorf("%w: snapshot %s is being copied to a volume: %w", errCondition, h, err)
 	case err != nil:

@@ -31,6 +31,9 @@ func (s *setup) thinPool(ctx context.Context, pool Pool, groups []lvm.VolumeGrou
 		s.model.forget()
 		s.log.Info("the thin pool was activated", "vg", g.Name, "pool", l.Name)
 		return nil
+	case there && l.IsThinPool() && runsDry(g, l):
+		// Without percentages: each other sentence would be another event.
+		return failed(reasonPool, fmt.Errorf("thin pool %s/%s is full, and has promised more: writes to its volumes fail; extend it (lvextend)", g.Name, l.Name))
 	case there && (l.IsThinPool() || !l.HasTag(tagPool)), pool.Make.Percent == 0:
 		return nil // it is what it is
 	case pending:
@@ -54,6 +57,14 @@ func (s *setup) thinPool(ctx context.Context, pool Pool, groups []lvm.VolumeGrou
 	s.log.Info("the thin pool was made", "vg", g.Name, "pool", spec.Name, "bytes", spec.Size, "metadata", spec.Metadata)
 	s.events.setUp("PodlvThinPoolMade", fmt.Sprintf("pool %q: thin pool %s/%s was made, with %s and %s of metadata", pool.Name, g.Name, spec.Name, lvm.FormatSize(spec.Size), lvm.FormatSize(spec.Metadata)))
 	return nil
+}
+
+// runsDry says whether a thin pool is full that has not yet given all that it has promised:
+// one that has needs no more.
+func runsDry(g lvm.VolumeGroup, thin lvm.LogicalVolume) bool {
+	promised, _ := promises(g, thin, Class{})
+	given := int64(thin.DataPercent / 100 * float64(thin.Size))
+	return thin.IsFull() && given < promised
 }
 
 // spec is the thin pool that has its share of a VG: the data, the metadata, and as much

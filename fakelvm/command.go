@@ -91,6 +91,8 @@ func (c *command) run(args []string) int {
 			c.say("Found volume group %q using metadata type lvm2", vg.name)
 		}
 		return exitOK
+	case "pvscan":
+		return c.pvscan()
 	case "version":
 		return c.version()
 	case "lvmconfig", "dumpconfig", "config":
@@ -103,7 +105,7 @@ func (c *command) run(args []string) int {
 // unmodelledCommands is what lvm has and the fake does not.
 var unmodelledCommands = []string{
 	"devtypes", "formats", "help", "lastlog", "lvconvert", "lvdisplay", "lvmdevices", "lvmdiskscan", "lvmpolld",
-	"lvmsadc", "lvmsar", "lvpoll", "lvscan", "pvck", "pvdata", "pvdisplay", "pvmove", "pvresize", "pvscan", "segtypes",
+	"lvmsadc", "lvmsar", "lvpoll", "lvscan", "pvck", "pvdata", "pvdisplay", "pvmove", "pvresize", "segtypes",
 	"systemid", "tags", "vgcfgbackup", "vgcfgrestore", "vgck", "vgconvert", "vgdisplay", "vgexport", "vgimport",
 	"vgimportclone", "vgimportdevices", "vgmerge", "vgsplit",
 }

@@ -65,6 +65,7 @@ var commandOptions = map[string]string{
 	"vgchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: sysinit: noudevsync: setautoactivation:yn autobackup/A:yn activationmode:- ignoremonitoring: monitor:ignore systemid:- uuid/u:- physicalextentsize/s:- alloc:- resizeable/x:-",
 	"vgrename":   "autobackup/A:yn reportformat:-",
 	"vgmknodes":  "refresh: reportformat:-",
+	"pvscan":     "cache:",
 	"vgscan":     "mknodes: ignorelockingfailure: notifydbus: reportformat:-",
 	"version":    "",
 	"lvmconfig":  "type:str",

@@ -573,3 +573,17 @@ func (c *command) vgrename() int {
 	c.say("Volume group %q successfully renamed to %q", from, to)
 	return exitOK
 }
+
+// pvscan is modelled as far as it has LVM look at all disks: the fake always does.
+func (c *command) pvscan() int {
+	if !c.has("cache") {
+		c.fail("fakelvm: pvscan without --cache is not modelled")
+		return exitUnmodelled
+	}
+	for _, d := range c.h.disks {
+		if d.pv != nil && !d.absent {
+			c.say("pvscan[1] PV %s online.", d.path)
+		}
+	}
+	return exitOK
+}

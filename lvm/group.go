@@ -79,6 +79,16 @@ func (c *Client) ExtendGroup(ctx context.Context, vg string, devices ...string) 
 	return nil
 }
 
+// Rescan has LVM look at all devices again. LVM remembers which ones have PVs (its hints):
+// a disk that once could not be read is not among them, and its VG is not found, for any
+// command, until a disk comes or goes, though it can be read again (docs/lvm-behaviour.md).
+func (c *Client) Rescan(ctx context.Context) error {
+	if _, err := c.queue.run(ctx, c.runner, "", []string{"pvscan", "--config", config, "--cache"}); err != nil {
+		return fmt.Errorf("look for PVs: %w", err)
+	}
+	return nil
+}
+
 // explainAbsent is explain of a command whose VG was not to be there.
 func (c *Client) explainAbsent(ctx context.Context, failed error, why func(VolumeGroup) error, vg string) error {
 	if g, err := c.VolumeGroup(ctx, vg); err == nil {
