@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type kase struct {
 	testing.TB
 	ctx       context.Context
 	namespace string
+	undo      []func() // what the case's end does when the volumes are gone, the last first
 }
 
 var (
@@ -49,6 +51,9 @@ func newCase(t testing.TB) *kase {
 			the.KeepEvidence(name)
 		}
 		c.remove()
+		for _, undo := range slices.Backward(c.undo) {
+			undo()
+		}
 		for _, n := range the.Nodes() {
 			c.until("node "+n.Name+" is as it was", func() error { return c.clean(n) })
 		}
@@ -58,6 +63,9 @@ func newCase(t testing.TB) *kase {
 	})
 	return c
 }
+
+// finally has the case's end undo something when the namespace and its volumes are gone.
+func (c *kase) finally(undo func()) { c.undo = append(c.undo, undo) }
 
 // remove removes the namespace and waits until it and its volumes are gone.
 func (c *kase) remove() {
@@ -86,13 +94,19 @@ func (c *kase) remove() {
 // until waits until ok has no error.
 func (c *kase) until(what string, ok func() error) {
 	c.Helper()
+	c.within(patience, what, ok)
+}
+
+// within is until for what may take longer.
+func (c *kase) within(limit time.Duration, what string, ok func() error) {
+	c.Helper()
 	var last error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if last = ok(); last == nil {
 			return
 		}
 	}
-	require.NoError(c, last, "waited %s until %s", patience, what)
+	require.NoError(c, last, "waited %s until %s", limit, what)
 }
 
 // run runs a shell command on a node.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -29,7 +30,7 @@ var the *lab.Lab
 
 const gib = int64(1) << 30
 
-// nodes have a VG with 3 GiB for thick volumes, and a thin pool.
+// nodes have a VG with 3 GiB for thick volumes, two thin pools, and a spare disk.
 const nodes = 3
 
 func TestMain(m *testing.M) {
@@ -66,7 +67,7 @@ func outside(ctx context.Context) (int, error) {
 		folder = filepath.Join("..", "..", "out", map[bool]string{false: "e2e-vm", true: "e2e-kind"}[*onKind])
 	}
 	return lab.Run(ctx, lab.Config{
-		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
+		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib, spareSize}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
 		Kubelet: map[string]any{"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "2s"}},
@@ -95,6 +96,7 @@ func setUp(ctx context.Context) error {
 			{"vgcreate", "--quiet", "ssd", n.LVMDisks()[0]},
 			{"vgcreate", "--quiet", "thin", n.LVMDisks()[1]},
 			{"lvcreate", "--quiet", "--yes", "--type", "thin-pool", "--size", "1500m", "--poolmetadatasize", "8m", "--name", "pool", "thin"},
+			strings.Fields(makeSmall),
 		} {
 			if _, err := n.Run(ctx, c...); err != nil {
 				return err
