@@ -6,11 +6,14 @@ package suite
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podlv/podlv/e2e/cluster"
 )
@@ -52,14 +55,14 @@ func TestThinPoolFillsUp(t *testing.T) {
 	c.until("a metric says so", func() error { return c.metric(n, `podlv_thin_pool_data_ratio{pool="small"}`, "1") })
 	c.until("claims are offered nothing of it", func() error { return c.offers(n, "small", 0) })
 	c.until("the Node says so", func() error { return c.poolsReady(n, corev1.ConditionFalse, "thin pool thin/small is full") })
-	c.create(on(n.Name, c.pod("inline", inline("v", "ext4", "8Mi", "class", "small"))))
-	c.event("Pod", "inline", "Insufficient podlv.dev/small")
+	c.deploy(on(n.Name, c.pod("inline", inline("v", "ext4", "8Mi", "class", "small"))))
+	c.until("its pod waits", func() error { return c.oneOf("inline", "", "Insufficient podlv.dev/small") })
 	out, err = c.exec("db", `[ "$(cat /db/data | sha256sum)" = "$(cat /db/sum)" ] && echo whole`)
 	require.NoError(t, err)
 	require.Equal(t, "whole", out, "what another pod has there")
 
 	c.run(n, "lvextend -q --size +96m thin/small")
-	c.fresh(c.says("inline", time.Time{}), 1)
+	c.until("a pod of the Deployment runs", func() error { return c.oneOf("inline", corev1.PodRunning, "") })
 	c.fresh(c.says("much", time.Time{}), 1)
 	c.until("the Node is well again", func() error { return c.poolsReady(n, corev1.ConditionTrue, "") })
 	_, err = c.exec("db", "head -c 1048576 /dev/urandom >/db/more && sync /db/more")
@@ -69,6 +72,39 @@ func TestThinPoolFillsUp(t *testing.T) {
 	c.removePod("filler")
 	said := c.start(on(n.Name, c.pod("filler", claimed("filler", false))))
 	require.Len(t, said, 1)
+}
+
+// deploy makes a Deployment of one pod, which is made anew when kubelet refuses it: it may
+// hear of a pod before it hears of what its node has now, and a pod that it refuses is lost.
+func (c *kase) deploy(p *corev1.Pod) {
+	c.Helper()
+	_, err := the.Client.AppsV1().Deployments(c.namespace).Create(c.ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
+		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: p.Labels}, Template: template(p)},
+	}, metav1.CreateOptions{})
+	require.NoError(c, err)
+}
+
+// oneOf is nil when a pod of a Deployment is in this phase, or the scheduler says these
+// words of it.
+func (c *kase) oneOf(deployment string, phase corev1.PodPhase, words string) error {
+	pods, err := the.Client.CoreV1().Pods(c.namespace).List(c.ctx, metav1.ListOptions{LabelSelector: "app=" + deployment})
+	if err != nil {
+		return err
+	}
+	var said []string
+	for _, p := range pods.Items {
+		if p.Status.Phase == phase {
+			return nil
+		}
+		for _, cond := range p.Status.Conditions {
+			if words != "" && strings.Contains(cond.Message, words) {
+				return nil
+			}
+			said = append(said, fmt.Sprintf("%s %s: %s", p.Name, p.Status.Phase, cond.Message))
+		}
+	}
+	return fmt.Errorf("%q", said)
 }
 
 // offers is nil when a node offers claims of a StorageClass so many bytes.
