@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build image release release-push check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-kind soak e2e-upstream bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-vm-short e2e-kind soak e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes bench-pods clean
 
 help: ## print this list
@@ -168,6 +168,13 @@ demo-image: ## the demo with the image that make image makes, as root
 # TESTS is a regular expression for their names.
 e2e-vm: ## podlv on a cluster of three microVMs, real kubelets and real LVM, as root
 	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite
+
+# Each kind of volume, what each layer refuses, a power cut, a snapshot under load and an
+# adopted LV: what takes minutes, and sees most.
+E2E_SHORT := TestEveryKindOfVolume|TestWhatAPodMayNotSay|TestFullNodeLetsPodsWait/inline|TestPowerCut|TestSnapshotUnderLoad/ssd|TestAdoptedVolumes
+
+e2e-vm-short: ## the part of e2e-vm that is part of .ci/run
+	$(MAKE) e2e-vm TESTS='$(E2E_SHORT)'
 
 # KIND_NODE_IMAGE is the image of the nodes, in place of kind's own. What kind has not is
 # skipped with the reason (e2e/suite/features_test.go).
