@@ -145,7 +145,7 @@ func (c *Cluster) startKind(ctx context.Context) error {
 			return err
 		}
 		for _, n := range all {
-			if err := n.load(file); err != nil {
+			if err := n.load(ctx, file); err != nil {
 				return err
 			}
 		}
@@ -194,7 +194,7 @@ func (n *container) makeDisks(ctx context.Context, lvm kind.FakeLVM, disks []str
 }
 
 // load loads an image's archive.
-func (n *container) load(file string) error {
+func (n *container) load(_ context.Context, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err

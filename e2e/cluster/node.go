@@ -37,6 +37,8 @@ type machine interface {
 	// stopKubelet kills kubelet, which then stays away until startKubelet, or a boot.
 	stopKubelet(context.Context) error
 	startKubelet(context.Context) error
+	// load imports an image's archive, a file of the host.
+	load(ctx context.Context, file string) error
 }
 
 // Boot starts a node whose power is off, on its disks as they are. WaitReady tells
@@ -56,6 +58,10 @@ func (n *Node) StopKubelet(ctx context.Context) error { return n.machine.stopKub
 
 // StartKubelet undoes StopKubelet. It does not wait until kubelet works.
 func (n *Node) StartKubelet(ctx context.Context) error { return n.machine.startKubelet(ctx) }
+
+// LoadImage makes the image of an archive (package image), a file of the host, known to the
+// node.
+func (n *Node) LoadImage(ctx context.Context, file string) error { return n.machine.load(ctx, file) }
 
 // IP is the node's address, which the host side reaches.
 func (n *Node) IP() string { return n.ip }

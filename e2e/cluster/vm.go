@@ -151,6 +151,12 @@ func (n *vm) startKubelet(ctx context.Context) error {
 	return err
 }
 
+// load: the node sees the host's files.
+func (n *vm) load(ctx context.Context, file string) error {
+	_, err := n.run(ctx, []string{"ctr", "--namespace=k8s.io", "images", "import", "--local", file})
+	return err
+}
+
 func (n *vm) kill() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -105,7 +105,12 @@ func (p plan) makeImages(ctx context.Context) error {
 		return err
 	}
 	if p.PodlvImage == "" {
-		if err := makePodlv(p.Dir, p.fakeLVM()); err != nil {
+		file := ImageFile(p.Dir, PodlvImage)
+		err := writeAgentImage(file+".part", PodlvImage, filepath.Join(p.Dir, podlvProgram), p.fakeLVM())
+		if err == nil {
+			err = os.Rename(file+".part", file)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -136,34 +141,40 @@ func (p plan) fakeLVM() *kind.FakeLVM {
 	return &lvm
 }
 
-// makePodlv packs podlv with the programs that it runs; in the place of LVM it has the fake
-// one, when there is one.
-func makePodlv(dir string, fake *kind.FakeLVM) error {
-	agent := &image.Rootfs{}
-	if err := agent.AddAs(filepath.Join(dir, podlvProgram), "/usr/local/bin/podlv"); err != nil {
+// WriteAgentImage writes the archive of an image of podlv, of that name, as the lab's own
+// is: with a podlv that is static, and what it runs.
+func (l *Lab) WriteAgentImage(file, name, podlv string) error {
+	return writeAgentImage(file, name, podlv, l.plan.fakeLVM())
+}
+
+// writeAgentImage packs podlv with the programs that it runs; in the place of LVM it has
+// the fake one, when there is one.
+func writeAgentImage(file, name, podlv string, fake *kind.FakeLVM) error {
+	r := &image.Rootfs{}
+	if err := r.AddAs(podlv, "/usr/local/bin/podlv"); err != nil {
 		return err
 	}
 	runs, env := podlvPrograms, []string(nil)
 	if fake == nil {
 		runs = append(realLVM, podlvPrograms...)
 	} else {
-		if err := agent.AddAs(fake.Program, "/usr/local/sbin/lvm"); err != nil {
+		if err := r.AddAs(fake.Program, "/usr/local/sbin/lvm"); err != nil {
 			return err
 		}
 		env = fake.Env()
 	}
 	for _, p := range runs {
-		if err := agent.AddPrograms(p.programs...); err != nil {
+		if err := r.AddPrograms(p.programs...); err != nil {
 			return err
 		}
 	}
-	if err := agent.Add("/etc/mke2fs.conf"); err != nil { // without it mkfs.ext4 makes an ext2
+	if err := r.Add("/etc/mke2fs.conf"); err != nil { // without it mkfs.ext4 makes an ext2
 		return err
 	}
-	agent.AddLink("/etc/mtab", "/proc/self/mounts")
-	agent.AddFolder("/tmp", 0o777|fs.ModeSticky)
-	agent.AddFolder("/run", 0o755)
-	return writeImage(agent, dir, image.Config{Name: PodlvImage, Entrypoint: []string{"/usr/local/bin/podlv"}, Env: env})
+	r.AddLink("/etc/mtab", "/proc/self/mounts")
+	r.AddFolder("/tmp", 0o777|fs.ModeSticky)
+	r.AddFolder("/run", 0o755)
+	return r.WriteFile(file, image.Config{Name: name, Entrypoint: []string{"/usr/local/bin/podlv"}, Env: env})
 }
 
 // AddBusybox adds a shell and the usual commands to an image.
