@@ -36,8 +36,8 @@ func TestManifestsOfTheDocumentation(t *testing.T) {
 	documents, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
 	require.NoError(t, err)
 	documents = append(documents, filepath.Join(repository, "README.md"))
-	var pods []*corev1.Pod
-	var manifests, configurations []string
+	var examples []any // pods, and manifests as they are written, in their order
+	var configurations []string
 	readme := ""
 	for _, file := range documents {
 		if filepath.Base(file) == "simulate.md" {
@@ -51,17 +51,17 @@ func TestManifestsOfTheDocumentation(t *testing.T) {
 			case strings.Contains(block, "kind: Pod\n"):
 				pod := &corev1.Pod{}
 				require.NoError(t, yaml.UnmarshalStrict([]byte(block), pod), file)
-				pods = append(pods, pod)
+				examples = append(examples, pod)
 			case strings.HasPrefix(block, "volumes:"):
-				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("example-%d", len(pods))}}
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("example-%d", len(examples))}}
 				require.NoError(t, yaml.UnmarshalStrict([]byte(block), &pod.Spec), file)
 				pod.Spec.Containers = []corev1.Container{{Name: "example"}}
 				for _, v := range pod.Spec.Volumes {
 					pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: v.Name, MountPath: "/" + v.Name})
 				}
-				pods = append(pods, pod)
+				examples = append(examples, pod)
 			case strings.HasPrefix(block, "apiVersion:"):
-				manifests = append(manifests, block)
+				examples = append(examples, block)
 			case strings.HasPrefix(block, "pools:"), strings.Contains(block, "\npools:\n"):
 				configurations = append(configurations, block)
 				if filepath.Base(file) == "README.md" {
@@ -73,7 +73,6 @@ func TestManifestsOfTheDocumentation(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, readme)
-	require.Len(t, manifests, 1, "those of persistent-volumes.md; what do others need to run?")
 
 	for i, text := range configurations {
 		c.helmTakes(fmt.Sprintf("configuration-%d", i), text)
@@ -82,30 +81,42 @@ func TestManifestsOfTheDocumentation(t *testing.T) {
 	require.NoError(t, err)
 
 	c.withClassesOf(readme)
-	for _, p := range pods {
-		p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
-		for i := range p.Spec.Containers {
-			p.Spec.Containers[i].Image, p.Spec.Containers[i].ImagePullPolicy = lab.Busybox, corev1.PullNever // there is no registry
-		}
-		c.create(p)
-		c.until("the pod "+p.Name+" runs", func() error { return c.running(p.Name, time.Time{}) })
-		for _, v := range p.Spec.Volumes {
-			size, err := c.exec(p.Name, "df -mP /"+v.Name+" | tail -n 1 | awk '{print $2}'")
-			require.NoError(t, err)
-			require.Regexp(t, `^(19|20)\d{3}$`, size, "MiB that %s has of 20Gi", v.Name)
-		}
-		c.removePod(p.Name)
-	}
-
-	c.claim("database", "fast", "320Mi", corev1.PersistentVolumeFilesystem)
-	said := c.start(c.pod("database", claimed("database", false)))
-	c.apply(manifests[0])
 	c.finally(func() { _, _ = the.Kubectl(c.ctx, nil, "delete", "volumesnapshotclass", "podlv") })
+	c.claim("database", "fast", "320Mi", corev1.PersistentVolumeFilesystem) // the source of the snapshot
+	said := c.start(c.pod("database", claimed("database", false)))
+	for _, e := range examples {
+		switch e := e.(type) {
+		case string:
+			c.apply(e)
+		case *corev1.Pod:
+			c.runs(e)
+		}
+	}
 	later := c.start(c.pod("restored", volume{name: "database", source: claimed("database-as-it-was", false).source}))
 	require.Equal(t, kept(said), later)
 	claim, err := the.Client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.ctx, "database-as-it-was", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "10Gi", claim.Status.Capacity.Storage().String())
+}
+
+// runs requires that a pod of the documentation runs, with inline volumes of its size.
+func (c *kase) runs(p *corev1.Pod) {
+	c.Helper()
+	p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
+	for i := range p.Spec.Containers {
+		p.Spec.Containers[i].Image, p.Spec.Containers[i].ImagePullPolicy = lab.Busybox, corev1.PullNever // there is no registry
+	}
+	c.create(p)
+	c.until("the pod "+p.Name+" runs", func() error { return c.running(p.Name, time.Time{}) })
+	for _, v := range p.Spec.Volumes {
+		if v.CSI == nil {
+			continue
+		}
+		size, err := c.exec(p.Name, "df -mP /"+v.Name+" | tail -n 1 | awk '{print $2}'")
+		require.NoError(c, err)
+		require.Regexp(c, `^(19|20)\d{3}$`, size, "MiB that %s has of 20Gi", v.Name)
+	}
+	c.removePod(p.Name)
 }
 
 // helmTakes requires that the chart can be installed with a configuration.
@@ -138,6 +149,8 @@ func (c *kase) withClassesOf(text string) {
 	for _, class := range added["classes"] {
 		values["storageClasses"] = append(values["storageClasses"], object{"name": class["name"], "class": class["name"]})
 	}
+	// The chart's own name for one.
+	values["storageClasses"] = append(values["storageClasses"], object{"name": "podlv", "class": added["classes"][0]["name"]})
 	for key, list := range added {
 		values[key] = append(values[key], list...)
 	}
