@@ -78,6 +78,9 @@ var classes []byte
 	"README.md":                "# podlv\n\n## What it is, in short\n\n[a](docs/a.md) [b](docs/a.md#b) [c](#what-it-is-in-short) [d](https://example.org/x) [e](docs) `[f](none)`\n\n```\n[g](none)\n```\n",
 	"docs/a.md":                "# A\n\n## B\n\n[up](../README.md \"title\")\n\n![p](p.png)\n",
 	"docs/p.png":               "\x89PNG\x00",
+	"Makefile":                 "check:\n\ttrue\nsoak: check\n\ttrue\n",
+	".ci/run":                  "step make check\n",
+	".github/workflows/ci.yml": "    steps:\n      - run: make check\n",
 }
 
 // broken lists, for each rule, files that break it when they are put into the
@@ -188,6 +191,12 @@ var broken = map[string][]struct{ path, content, says string }{
 		{controlPlane + "/go.mod", "module m\n\nreplace k8s.io/api => k8s.io/api v0.36.2\n", "k8s.io/api v0.36.2"},
 		{controlPlane + "/go.mod", "module m\n\nrequire " + module + " v0.0.0\n", "know nothing of each other"},
 		{"go.mod", "module m\n\nrequire " + module + "/sim/controlplane v0.0.0\n", "know nothing of each other"},
+	},
+	"what is told to be made can be made": {
+		{"docs/b.md", "use `make chek`\n", "docs/b.md: make chek"},
+		{"docs/b.md", "```\nmake sok MINUTES=1\n```\n", "docs/b.md: make sok"},
+		{".ci/run", "step make soak\n", ".ci/run: make soak; .github/workflows/ci.yml does not run it"},
+		{".github/workflows/nightly.yml", "      matrix:\n        make:\n          - soak MINUTES=60\n          - e2e-all\n", "nightly.yml: make e2e-all"},
 	},
 	"no path of one machine": {
 		{"Makefile", "all:\n\tcp /wo" + "rk/main/x .\n", "Makefile:2"},

@@ -103,6 +103,11 @@ var rules = []rule{
 		checkPins,
 	},
 	{
+		"what is told to be made can be made",
+		"a page, the gate or a workflow that names a target which is gone fails in front of a stranger; what the gate does is done for pull requests, too",
+		checkTargets,
+	},
+	{
 		"no path of one machine",
 		"a path that exists on one machine only breaks every other, and tells of that machine",
 		checkMachinePaths,
@@ -395,6 +400,36 @@ func checkPins(r *repository) (bad []string) {
 			}
 			if v[1] != first || !strings.HasPrefix(v[1], minor) {
 				bad = append(bad, fmt.Sprintf("%s: %s %s; all k8s.io modules at one v0%sx, not at others than v0%s", name, mod, version, minor, cmp.Or(first, minor+"x")))
+			}
+		}
+	}
+	return bad
+}
+
+// checkTargets looks for make's targets where a line begins with them or quotes them, and
+// in the matrix of a workflow.
+func checkTargets(r *repository) (bad []string) {
+	const gate, pullRequests = ".ci/run", ".github/workflows/ci.yml"
+	target := regexp.MustCompile("(?m)(?:^(?:step )?|`|- run: )make ([a-z][a-z0-9-]*)")
+	matrix := regexp.MustCompile(`(?m)^ +make:\n((?: +- .*\n)+)`)
+	for _, name := range sortedKeys(r.files) {
+		var named []string
+		if strings.HasSuffix(name, ".md") || name == gate || strings.HasPrefix(name, ".github/workflows/") {
+			for _, m := range target.FindAllStringSubmatch(r.files[name], -1) {
+				named = append(named, m[1])
+			}
+			for _, m := range matrix.FindAllStringSubmatch(r.files[name], -1) {
+				for _, line := range strings.Split(strings.TrimSpace(m[1]), "\n") {
+					named = append(named, strings.Fields(line)[1])
+				}
+			}
+		}
+		for _, t := range named {
+			if !strings.Contains("\n"+r.files["Makefile"], "\n"+t+":") {
+				bad = append(bad, fmt.Sprintf("%s: make %s; the Makefile has no such target", name, t))
+			}
+			if name == gate && !regexp.MustCompile(`- run: make `+t+`\b`).MatchString(r.files[pullRequests]) {
+				bad = append(bad, fmt.Sprintf("%s: make %s; %s does not run it", name, t, pullRequests))
 			}
 		}
 	}

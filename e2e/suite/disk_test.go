@@ -21,6 +21,7 @@ import (
 // node's other pools go on as if nothing was, and when the disk is whole again all that was
 // asked of it meanwhile is done, and nothing is left.
 func TestDiskReturnsErrors(t *testing.T) {
+	needs(t, deviceMapper)
 	c := newCase(t)
 	n := the.Nodes()[0]
 	disk := c.flaky(n)

@@ -26,6 +26,7 @@ const makeSmall = "lvcreate --quiet --yes --type thin-pool --size 128m --poolmet
 // more than is promised; then writes fail, the pool says that it is full and takes nothing
 // new, and what others have there can be read. With more space all goes on.
 func TestThinPoolFillsUp(t *testing.T) {
+	needs(t, thinUse)
 	c := newCase(t)
 	n := the.Nodes()[1]
 	c.finally(func() { // a thin pool cannot be made smaller
