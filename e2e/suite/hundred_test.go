@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package suite
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A hundred pods come at once, each with a volume of its own. All run, each has what it
+// wrote and nobody else's, and when they go at once nothing stays.
+func TestHundredPods(t *testing.T) {
+	c := newCase(t)
+	const pods = 100
+	const long = 15 * time.Minute // a container's start takes a node a second or two of its only processor
+	began := time.Now()
+	for i := range pods {
+		p := c.pod(fmt.Sprintf("p%d", i), inline("v", "ext4", "16Mi"))
+		p.Labels["all"] = "yes"
+		c.create(p)
+	}
+	all := metav1.ListOptions{LabelSelector: "all=yes"}
+	c.within(long, "all pods run", func() error {
+		list, err := the.Client.CoreV1().Pods(c.namespace).List(c.ctx, all)
+		if err != nil {
+			return err
+		}
+		running := 0
+		for _, p := range list.Items {
+			if p.Status.Phase == corev1.PodRunning {
+				running++
+			}
+		}
+		if running != pods {
+			return fmt.Errorf("%d of %d run", running, len(list.Items))
+		}
+		return nil
+	})
+	t.Logf("%d pods run after %s", pods, time.Since(began).Round(time.Second))
+
+	wrote := map[string]bool{}
+	for i := range pods {
+		said := c.says(fmt.Sprintf("p%d", i), time.Time{})
+		c.fresh(said, 1)
+		wrote[strings.Fields(said["v"])[1]] = true
+	}
+	require.Len(t, wrote, pods, "no two pods have the same data")
+	volumes := 0
+	for _, n := range the.Nodes() {
+		volumes += len(c.volumesOn(n))
+		for _, line := range strings.Split(c.run(n, sums), "\n") {
+			f := strings.Fields(line)
+			require.True(t, len(f) == 2 && f[0] == "whole" && wrote[f[1]], "%s: %s", n.Name, line)
+			delete(wrote, f[1])
+		}
+	}
+	require.Equal(t, pods, volumes)
+	require.Empty(t, wrote, "data that no volume has")
+
+	began = time.Now()
+	require.NoError(t, the.Client.CoreV1().Pods(c.namespace).DeleteCollection(c.ctx, metav1.DeleteOptions{}, all))
+	c.within(long, "all pods are gone", func() error {
+		list, err := the.Client.CoreV1().Pods(c.namespace).List(c.ctx, all)
+		if err == nil && len(list.Items) > 0 {
+			err = fmt.Errorf("there are %d", len(list.Items))
+		}
+		return err
+	})
+	t.Logf("%d pods are gone after %s", pods, time.Since(began).Round(time.Second))
+}
+
+// sums says of each mounted volume of a node whether it has what its pod left there (sound).
+const sums = `
+for d in /var/lib/kubelet/pods/*/volumes/kubernetes.io~csi/v/mount; do
+  [ "$(head -c 4194304 $d/data | sha256sum)" = "$(cat $d/sum)" ] && echo "whole $(cut -c1-16 $d/sum)" || echo "broken $d"
+done`
