@@ -32,7 +32,7 @@ const (
 	// meanwhile more than once, on a machine with other work.
 	soakLimit = 12 * time.Minute
 	// soakRest is how long the cluster may take to clear up when all is over.
-	soakRest = 6 * time.Minute
+	soakRest = 3 * time.Minute
 )
 
 // soak is a soak that goes on.
@@ -80,9 +80,9 @@ func TestSoak(t *testing.T) {
 
 	s.print("nothing new is made; clearing up")
 	s.remove()
-	orphans := s.orphansAtEnd()
+	orphans, forgotten := s.orphansAtEnd()
 	s.report(c.ctx)
-	s.summary(orphans)
+	s.summary(orphans, forgotten)
 	s.counted.mu.Lock()
 	defer s.counted.mu.Unlock()
 	require.Empty(t, s.counted.data, "data errors")

@@ -89,7 +89,7 @@ func (s *soak) report(ctx context.Context) {
 }
 
 // summary prints what came of it.
-func (s *soak) summary(orphans []string) {
+func (s *soak) summary(orphans []string, forgotten int) {
 	s.counted.mu.Lock()
 	defer s.counted.mu.Unlock()
 	c := &s.counted
@@ -102,8 +102,9 @@ soak: faults survived %d (%s)
 soak: orphans         %d
 soak: data errors     %d
 soak: stuck           %d
+soak: kubelet forgot  %d folders of volumes that are gone
 soak: agents' RSS     %d MiB in the first third, %d MiB in the last, %d MiB at most
-`, c.volumes(), listed(c.made), listed(c.did), c.checks, total(c.faults), listed(c.faults), len(orphans), len(c.data), len(c.stuck), first, last, s.memory.most())
+`, c.volumes(), listed(c.made), listed(c.did), c.checks, total(c.faults), listed(c.faults), len(orphans), len(c.data), len(c.stuck), forgotten, first, last, s.memory.most())
 }
 
 // memory are the agents' resident sets, as they were seen.
@@ -272,13 +273,36 @@ func (s *soak) owners(ctx context.Context) (map[string]bool, error) {
 	return all, nil
 }
 
-// orphansAtEnd are what is on any node when nothing should be.
-func (s *soak) orphansAtEnd() (all []string) {
+// orphansAtEnd are what is on any node when nothing should be. kubelet that is killed, or
+// whose node loses its power, while a pod is deleted by force forgets folders of its own,
+// mostly of raw block volumes: where no LV and no mount is left they are no orphans of
+// podlv's, and are counted and removed.
+func (s *soak) orphansAtEnd() (all []string, forgotten int) {
 	for _, n := range the.Nodes() {
-		if err := await(s.ctx, soakRest, n.Name+" is as it was", func() error { return s.clean(n) }); err != nil {
+		err := await(s.ctx, soakRest, n.Name+" is as it was", func() error { return s.clean(n) })
+		if err != nil {
+			out, e := n.Run(s.ctx, "sh", "-c", forget)
+			forgotten += strings.Count(out, "forgot ")
+			if err = e; err == nil {
+				err = s.clean(n)
+			}
+		}
+		if err != nil {
 			said, _ := json.Marshal(err.Error())
 			all = append(all, string(said))
 		}
 	}
-	return all
+	return all, forgotten
 }
+
+// forget is a shell program that removes what kubelet has forgotten of volumes of which
+// there is neither an LV nor a mount, and tells of each.
+const forget = `cd /var/lib/kubelet/plugins/kubernetes.io/csi || exit 0
+for v in volumeDevices/* volumeDevices/publish/* volumeDevices/staging/* podlv.dev/*; do
+  name=${v##*/}
+  case $v in volumeDevices/publish | volumeDevices/staging) continue ;; esac
+  [ -e "$v" ] || continue
+  lvs --noheadings --select lv_tags=podlv.dev -o lv_name | grep -q " $name *$" && continue
+  grep -q "/var/lib/kubelet/plugins/kubernetes.io/csi/$v[/ ]" /proc/self/mounts && continue
+  rm -r "$v" && echo "forgot $v"
+done`
