@@ -26,7 +26,8 @@ const fakeFolder = "/usr/local/lib/fakelvm"
 
 // fakeNames are the names that it has there.
 var fakeNames = []string{
-	"fakelvm", "lvm", "lvs", "vgs", "pvs", "lvcreate", "lvremove", "lvchange", "lvextend", "vgcreate", "vgchange", "vgremove", "pvcreate",
+	"fakelvm", "lvm", "lvs", "vgs", "pvs", "lvcreate", "lvremove", "lvchange", "lvextend", "lvresize", "lvrename",
+	"vgcreate", "vgextend", "vgchange", "vgremove", "pvcreate", "pvremove",
 }
 
 // Env is what a process must have in its environment that uses it.

@@ -15,11 +15,11 @@ import (
 	"github.com/podlv/podlv/e2e/cluster"
 )
 
-// spareDisk is a disk of each node that no VG is on, of spareSize bytes.
-const (
-	spareDisk = "/dev/ubde"
-	spareSize = 64 * gib
-)
+// spareSize is the size of spareDisk in bytes.
+const spareSize = 64 * gib
+
+// spareDisk is a disk of each node that no VG is on.
+func spareDisk(n *cluster.Node) string { return n.LVMDisks()[2] }
 
 // flakyDisk is a node's spare disk behind a device that can be told to fail, with the VG
 // flaky on it.
@@ -37,7 +37,7 @@ const flakyName = "flakey-spare"
 // it no more.
 func (c *kase) flaky(n *cluster.Node) *flakyDisk {
 	c.Helper()
-	d := &flakyDisk{c: c, node: n, sectors: c.run(n, "blockdev --getsz "+spareDisk)}
+	d := &flakyDisk{c: c, node: n, sectors: c.run(n, "blockdev --getsz "+spareDisk(n))}
 	c.finally(func() {
 		c.label(n, "podlv-e2e/flaky", "")
 		c.withdrawn(n, "flaky")
@@ -73,16 +73,16 @@ func (d *flakyDisk) hide(hidden bool) string {
 	if !hidden {
 		from, to = to, from
 	}
-	return fmt.Sprintf(`sed -i 's#"%s|^%s\$|"#"%s|^%s$|"#' $LVM_SYSTEM_DIR/lvm.conf`, from, spareDisk, to, spareDisk)
+	return fmt.Sprintf(`sed -i 's#"%s|^%s\$|"#"%s|^%s$|"#' $LVM_SYSTEM_DIR/lvm.conf`, from, spareDisk(d.node), to, spareDisk(d.node))
 }
 
 // table is the device's: up for ever, or down for ever, when all reads and writes fail
 // (the kernel's Documentation/admin-guide/device-mapper/dm-flakey.rst).
 func (d *flakyDisk) table(fails bool) string {
 	if fails {
-		return fmt.Sprintf("0 %s flakey %s 0 0 1", d.sectors, spareDisk)
+		return fmt.Sprintf("0 %s flakey %s 0 0 1", d.sectors, spareDisk(d.node))
 	}
-	return fmt.Sprintf("0 %s flakey %s 0 1 0", d.sectors, spareDisk)
+	return fmt.Sprintf("0 %s flakey %s 0 1 0", d.sectors, spareDisk(d.node))
 }
 
 // fails makes every read and write of the disk fail from now on, or none.

@@ -163,7 +163,7 @@ func (c *kase) withClassesOf(text string) {
 	require.Len(c, added["pools"], 1, "there is one spare disk")
 	vg := added["pools"][0]["volumeGroup"].(string)
 	for _, n := range the.Nodes() {
-		c.run(n, "vgcreate -q "+vg+" "+spareDisk)
+		c.run(n, "vgcreate -q "+vg+" "+spareDisk(n))
 	}
 	c.finally(func() {
 		require.NoError(c, the.Helm(c.ctx, append([]string{"upgrade", "podlv", "--wait", "--timeout=5m"}, the.Chart()...)...))
@@ -171,7 +171,7 @@ func (c *kase) withClassesOf(text string) {
 			for _, class := range added["classes"] {
 				c.withdrawn(n, class["name"].(string))
 			}
-			c.run(n, "vgremove -q "+vg+" && pvremove -q "+spareDisk)
+			c.run(n, "vgremove -q "+vg+" && pvremove -q "+spareDisk(n))
 		}
 	})
 	require.NoError(c, the.Helm(c.ctx, append([]string{"upgrade", "podlv", "--wait", "--timeout=5m"}, append(the.Chart(), "--values="+file)...)...))
