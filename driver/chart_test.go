@@ -36,10 +36,8 @@ func TestTheChartKnowsTheKeysOfTheFile(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	pool := keys(reflect.TypeFor[poolFile]())
-	group := slices.DeleteFunc(slices.Clone(pool), func(key string) bool { return key == "nodes" }) // of one group's nodes
 	for definition, want := range map[string][]string{
-		"pool": pool, "groupPool": group, "poolNodes": keys(reflect.TypeFor[nodesFile]()), "device": keys(reflect.TypeFor[ruleFile]()),
+		"pool": keys(reflect.TypeFor[poolFile]()), "poolNodes": keys(reflect.TypeFor[nodesFile]()), "device": keys(reflect.TypeFor[ruleFile]()),
 		"class": keys(reflect.TypeOf(classFile{}.Classes).Elem()),
 	} {
 		require.Equal(t, want, slices.Sorted(maps.Keys(schema.Defs[definition].Properties)), definition)

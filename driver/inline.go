@@ -46,7 +46,9 @@ func (v *inline) publish(ctx context.Context, q inlineRequest) error {
 		return err
 	}
 	if there {
-		return v.bring(ctx, q, at.vg)
+		if err := v.bring(ctx, q, at.vg); !at.begun || !errors.Is(err, lvm.ErrNotFound) {
+			return err
+		}
 	}
 	if err := q.choose(v.classes.Get()); err != nil {
 		return err
@@ -77,6 +79,7 @@ func (v *inline) bring(ctx context.Context, q inlineRequest, vg string) error {
 	if err != nil {
 		return err
 	}
+	v.places.sure(q.ID)
 	if !isInline(l) {
 		return fmt.Errorf("%w: LV %s/%s is not an inline volume of podlv (tags: %s); it is left alone", errCondition, l.VG, l.Name, list(l.Tags))
 	}
@@ -132,10 +135,13 @@ func (v *inline) create(ctx context.Context, q inlineRequest) (created bool, err
 			tagClass + "=" + q.Class.Name, tagFS + "=" + q.Filesystem.name,
 		},
 	}
-	v.places.set(q.ID, place{spec.VG, q.Class.Name}) // before: an lvcreate may outlive this call
+	v.places.set(q.ID, place{vg: spec.VG, class: q.Class.Name, begun: true}) // before: an lvcreate may outlive this call
 	err = v.space.create(ctx, q, spec)
 	var hung *lvm.HungError
-	if err != nil && !errors.As(err, &hung) && !errors.Is(err, lvm.ErrExists) {
+	switch {
+	case err == nil, errors.Is(err, lvm.ErrExists):
+		v.places.sure(q.ID)
+	case !errors.As(err, &hung) || hung.Ended == nil:
 		v.places.forget(q.ID)
 	}
 	switch {

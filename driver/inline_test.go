@@ -337,6 +337,42 @@ func TestHungCommandIsToldAndLeavesNothing(t *testing.T) {
 	n.gone(v)
 }
 
+// A publish gives up while it waits for another's lvcreate, or while its own runs, which
+// then fails: nothing was there that could be lost, and the next one makes the volume.
+func TestPublishAfterOneThatGaveUp(t *testing.T) {
+	for name, prepare := range map[string]func(n *fakeNode, v volume) (release func()){
+		"its lvcreate never began": func(n *fakeNode, _ volume) func() {
+			first := newVolume("first", "64Mi")
+			release := n.host.Hang("lvcreate")
+			done := make(chan error)
+			go func() { done <- n.publish(first) }()
+			require.Eventually(n.t, func() bool { return n.agent.Running() == 1 }, 10*time.Second, time.Millisecond)
+			return func() {
+				release()
+				require.NoError(n.t, <-done)
+			}
+		},
+		"its lvcreate failed": func(n *fakeNode, _ volume) func() {
+			n.host.FailNext("lvcreate", lvm.ExitError{Code: 5, Stderr: "  device-mapper: reload ioctl failed\n"})
+			return n.host.Hang("lvcreate")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFakeNode(t)
+			v := newVolume("web", "64Mi")
+			require.NoError(t, n.mkdir(path.Dir(n.target(v))))
+			release := prepare(n, v)
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			_, err := n.node.NodePublishVolume(ctx, n.request(v))
+			requireCode(t, err, codes.DeadlineExceeded, "lvm lvcreate")
+			release()
+			require.Eventually(t, func() bool { return n.agent.Running() == 0 }, 10*time.Second, time.Millisecond)
+			require.NoError(t, n.publish(v))
+		})
+	}
+}
+
 func TestSecondCallForOneVolumeIsAborted(t *testing.T) {
 	n := newFakeNode(t)
 	v := newVolume("web", "64Mi")

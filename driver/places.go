@@ -20,7 +20,12 @@ type places struct {
 }
 
 // place is where a volume is, and the class that it was made by.
-type place struct{ vg, class string }
+type place struct {
+	vg, class string
+	// begun: it is being made, or a call gave up while it was. It may not be there, then,
+	// and nothing was lost.
+	begun bool
+}
 
 func newPlaces() *places {
 	return &places{known: map[string]place{}, opened: make(chan struct{})}
@@ -60,6 +65,16 @@ func (p *places) set(id string, at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known[id] = at
+}
+
+// sure says that a volume was seen at its place.
+func (p *places) sure(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at, ok := p.known[id]; ok {
+		at.begun = false
+		p.known[id] = at
+	}
 }
 
 func (p *places) forget(id string) {

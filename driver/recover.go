@@ -59,7 +59,7 @@ func (d *Driver) recover(ctx context.Context) error {
 			}
 			if isInline(l) {
 				class, _ := l.TagValue(tagClass)
-				d.node.inline.places.set(l.Name, place{l.VG, class})
+				d.node.inline.places.set(l.Name, place{vg: l.VG, class: class})
 			}
 		}
 	}
