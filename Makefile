@@ -23,7 +23,7 @@ CONTROL_PLANE := cd sim/controlplane && CGO_ENABLED=0 GOWORK=off
 .NOTPARALLEL:
 .PHONY: help deps build image release release-push check check-format check-vet check-lint check-workflows \
 	check-rules check-generated check-chart check-modules fmt test test-enumerations test-differential test-lvm \
-	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-vm-short e2e-kind soak e2e-upstream bench-memory bench-publish bench-create \
+	controlplane test-control-plane sim-build sim sim-all sim-large sim-kind sim-conformance test-page page-library demo demo-image e2e-vm e2e-vm-short e2e-kind e2e-kind-short e2e-kind-here soak e2e-upstream bench-memory bench-publish bench-create \
 	bench-create-modes bench-pods clean
 
 help: ## print this list
@@ -180,6 +180,13 @@ e2e-vm-short: ## the part of e2e-vm that is part of .ci/run
 # skipped with the reason (e2e/suite/features_test.go).
 e2e-kind: ## the same tests on kind: real kubelets, fake LVM on loop devices; needs a container engine
 	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite -args -kind
+
+# A machine without a container engine and a registry gets both here, as root.
+e2e-kind-short: ## the part of e2e-kind that is part of .ci/run, with an engine and a node image of its own making
+	e2e/tools/kind/engine.sh $(MAKE) e2e-kind-here TESTS='$(E2E_SHORT)'
+
+e2e-kind-here: # e2e-kind with a node image that is made here
+	KIND_NODE_IMAGE=$$(e2e/tools/kind/node-image.sh) && export KIND_NODE_IMAGE && $(MAKE) e2e-kind
 
 # SEED repeats the choices of another soak; KIND=1 soaks on kind.
 soak: ## volumes of all kinds come and go for MINUTES (10) while everything fails at random, as root

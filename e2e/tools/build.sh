@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Build the programs of a Kubernetes cluster from their Go modules, static, once.
 #
-#   build.sh [DIR [upstream|kind]]   DIR defaults to ${PODLV_CACHE:-$HOME/.cache/podlv}/bin
+#   build.sh [DIR [upstream|kind|kind-node]]   DIR defaults to ${PODLV_CACHE:-$HOME/.cache/podlv}/bin
 #
 # Result: kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
 # containerd containerd-shim-runc-v2 ctr etcd csi-resizer snapshot-controller helm, and with
 # "upstream" also e2e.test agnhost ginkgo; with "kind", which has the rest in its nodes, only
-# kubectl, csi-resizer, snapshot-controller and helm. The versions are pinned by the go.mod in
+# kubectl, csi-resizer, snapshot-controller and helm; "kind-node", what such a node has,
+# kubeadm besides. The versions are pinned by the go.mod in
 # the folder of each. About 7 minutes on 2 cores the first time, 6 more for "upstream"; what
 # has not changed since is not built again.
 set -euo pipefail
@@ -42,6 +43,9 @@ if [ "${2:-}" != kind ]; then
   build containerd -tags "no_btrfs no_zfs no_aufs no_devmapper" -ldflags "-s -w" -o "$out/" \
     github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
   build etcd -ldflags "-s -w" -o "$out/etcd" go.etcd.io/etcd/server/v3
+fi
+if [ "${2:-}" = kind-node ]; then
+  mark=kubeadm build kubernetes -ldflags "$ld" -o "$out/" k8s.io/kubernetes/cmd/kubeadm
 fi
 build sidecars -ldflags "-s -w" -o "$out/" github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer \
   github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller
