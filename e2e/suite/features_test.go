@@ -35,6 +35,9 @@ var (
 	deviceMapper = feature{name: "device-mapper", notOnKind: "its LVs are files behind loop devices: no dmsetup, and no disk below them that could fail"}
 	// thinUse is that a thin pool fills with what its volumes write.
 	thinUse = feature{name: "thin pools that fill", notOnKind: "its thin volumes are sparse files of the host: the fake LVM does not see what is written to them, and no pool gets full"}
+	// oneMoment is that a snapshot of a volume that is written to has what was there at one
+	// moment. Of a volume at rest snapshots are whole everywhere.
+	oneMoment = feature{name: "snapshots of one moment", notOnKind: "the fake LVM freezes no filesystem: it copies the file behind an LV while it is written to"}
 	// ext4Growth is that an ext4 grows while it is mounted; xfs and btrfs do anywhere.
 	ext4Growth = feature{
 		name:      "growth of a mounted ext4",

@@ -47,6 +47,7 @@ echo "whole $n"
 // A snapshot is taken while a pod writes. What the pod had synced before is in what is
 // restored from it, no file is half there, and the filesystem is sound; the pod goes on.
 func TestSnapshotUnderLoad(t *testing.T) {
+	needs(t, oneMoment)
 	for _, class := range []string{"ssd", "thin"} {
 		t.Run(class, func(t *testing.T) {
 			c := newCase(t)
