@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 )
 
 // finalizerRestore is what the provisioner puts on a VolumeSnapshot before it restores it
@@ -46,17 +45,14 @@ type restoreGuard struct {
 func newRestoreGuard(cluster *Cluster, log *slog.Logger) (*restoreGuard, error) {
 	g := &restoreGuard{cluster: cluster}
 	g.worklist = newWorklist(g.release, "cannot take the provisioner's finalizer off a VolumeSnapshot that is being deleted; it is tried again", log)
-	add := func(o any) {
-		if c, ok := o.(*snapshotv1.VolumeSnapshotContent); ok && (c.DeletionTimestamp != nil || metav1.HasAnnotation(c.ObjectMeta, utils.AnnVolumeSnapshotBeingDeleted)) {
-			r := c.Spec.VolumeSnapshotRef
-			g.add(snapshotRef{types.NamespacedName{Namespace: r.Namespace, Name: r.Name}, r.UID})
+	return g, g.follow(cluster.Snapshots.Contents.Informer(), func(object any) (snapshotRef, bool) {
+		c, ok := object.(*snapshotv1.VolumeSnapshotContent)
+		if !ok || c.DeletionTimestamp == nil && !metav1.HasAnnotation(c.ObjectMeta, utils.AnnVolumeSnapshotBeingDeleted) {
+			return snapshotRef{}, false
 		}
-	}
-	_, err := cluster.Snapshots.Contents.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    add,
-		UpdateFunc: func(_, o any) { add(o) },
+		r := c.Spec.VolumeSnapshotRef
+		return snapshotRef{types.NamespacedName{Namespace: r.Namespace, Name: r.Name}, r.UID}, true
 	})
-	return g, err
 }
 
 // release takes the finalizer off one VolumeSnapshot, if it may go.

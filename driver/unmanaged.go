@@ -12,7 +12,6 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 )
 
 // contentFinder makes this node the manager of VolumeSnapshotContents that have none and
@@ -33,16 +32,13 @@ type contentFinder struct {
 func newContentFinder(node string, p *persistent, cluster *SnapshotCluster, log *slog.Logger) (*contentFinder, error) {
 	f := &contentFinder{node: node, persistent: p, cluster: cluster}
 	f.worklist = newWorklist(f.find, "cannot find out whether the snapshot of a VolumeSnapshotContent is here; it is tried again", log)
-	add := func(o any) {
-		if c, ok := o.(*snapshotv1.VolumeSnapshotContent); ok && unmanaged(c) {
-			f.add(c.Name)
+	return f, f.follow(cluster.Unmanaged.Informer(), func(object any) (string, bool) {
+		c, ok := object.(*snapshotv1.VolumeSnapshotContent)
+		if !ok || !unmanaged(c) {
+			return "", false
 		}
-	}
-	_, err := cluster.Unmanaged.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    add,
-		UpdateFunc: func(_, o any) { add(o) },
+		return c.Name, true
 	})
-	return f, err
 }
 
 // unmanaged says whether a content is of a snapshot of ours that was there before it, and

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -23,8 +24,19 @@ func newWorklist[K comparable](do func(context.Context, K) error, failed string,
 	return worklist[K]{workqueue.NewTypedRateLimitingQueue(limit), do, failed, log}
 }
 
-// add has key done.
-func (w worklist[K]) add(key K) { w.queue.Add(key) }
+// follow has the key done of each object that an informer tells of and that has one.
+func (w worklist[K]) follow(informer cache.SharedInformer, key func(object any) (K, bool)) error {
+	add := func(object any) {
+		if k, ok := key(object); ok {
+			w.queue.Add(k)
+		}
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    add,
+		UpdateFunc: func(_, object any) { add(object) },
+	})
+	return err
+}
 
 // run works until ctx ends.
 func (w worklist[K]) run(ctx context.Context) {
