@@ -83,3 +83,15 @@ func (c *kase) containerOf(pod string) string {
 	require.Len(c, p.Status.ContainerStatuses, 1)
 	return p.Status.ContainerStatuses[0].ContainerID
 }
+
+// agents is a shell program that does something for each agent of a node, whose folder in
+// /proc is $p. It starts no program for each other process: there are many, and
+// User-Mode Linux is slow.
+func agents(do string) string {
+	return `for p in /proc/[0-9]*; do
+  c=; { read -r c <$p/comm; } 2>/dev/null
+  [ "$c" = podlv ] || continue
+  tr '\0' ' ' <$p/cmdline | grep -q '^/usr/local/bin/podlv node' && ` + do + `
+done
+true`
+}

@@ -206,11 +206,5 @@ func (c *kase) nodeOf(pod string) *cluster.Node {
 func (c *kase) removePod(name string) {
 	c.Helper()
 	require.NoError(c, the.Client.CoreV1().Pods(c.namespace).Delete(c.ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](1)}))
-	c.until("pod "+name+" is gone", func() error {
-		_, err := the.Client.CoreV1().Pods(c.namespace).Get(c.ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("it is there (%v)", err)
-	})
+	c.until("pod "+name+" is gone", func() error { return c.gone(name) })
 }

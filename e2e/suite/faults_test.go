@@ -92,8 +92,8 @@ func TestAgentIsKilledDuringChurn(t *testing.T) {
 			case <-time.After(time.Duration(random.IntN(4000)) * time.Millisecond):
 			}
 			n := the.Nodes()[random.IntN(nodes)]
-			// The agent is the podlv with the word node; its container is started again.
-			if _, err := n.Run(c.ctx, "sh", "-c", `for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^/usr/local/bin/podlv node' && kill -9 ${p#/proc/} && exit 0; done; true`); err == nil {
+			// Its container is started again.
+			if _, err := n.Run(c.ctx, "sh", "-c", agents("kill -9 ${p#/proc/}")); err == nil {
 				kills++
 			}
 		}

@@ -20,7 +20,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/e2e/cluster"
-	"github.com/podlv/podlv/e2e/lab"
 )
 
 var (
@@ -53,16 +52,9 @@ var (
 
 // idle is a pod whose container does nothing.
 func (c *kase) idle(name, node string, volumes []volume) *corev1.Pod {
-	container := corev1.Container{Name: "c", Image: lab.Busybox, ImagePullPolicy: corev1.PullNever, Command: []string{"sleep", "infinity"}}
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.namespace, Labels: map[string]string{"app": name}},
-		Spec:       corev1.PodSpec{TerminationGracePeriodSeconds: ptr.To[int64](0), AutomountServiceAccountToken: ptr.To(false)},
-	}
-	for _, v := range volumes {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: v.name, VolumeSource: v.source})
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: v.name, MountPath: "/" + v.name})
-	}
-	pod.Spec.Containers = []corev1.Container{container}
+	pod := c.pod(name, volumes...)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](0)
+	pod.Spec.Containers[0].Command, pod.Spec.Containers[0].Args = []string{"sleep", "infinity"}, nil
 	return on(node, pod)
 }
 
@@ -184,8 +176,7 @@ type agentUse struct {
 
 func (c *kase) agentOf(n *cluster.Node) agentUse {
 	c.Helper()
-	out := c.run(n, `for p in /proc/[0-9]*; do { tr '\0' ' ' <$p/cmdline; } 2>/dev/null | grep -q '^/usr/local/bin/podlv node' && break; done
-echo ${p#/proc/} $(cut -d' ' -f14-17 $p/stat) $(sed -n 's/^\(VmRSS\|RssAnon\):[^0-9]*\([0-9]*\).*/\2/p' $p/status)`)
+	out := c.run(n, agents(`echo ${p#/proc/} $(cut -d' ' -f14-17 $p/stat) $(sed -n 's/^\(VmRSS\|RssAnon\):[^0-9]*\([0-9]*\).*/\2/p' $p/status)`))
 	u := agentUse{}
 	var utime, stime, cutime, cstime float64 // in hundredths of a second
 	_, err := fmt.Sscan(out, &u.pid, &utime, &stime, &cutime, &cstime, &u.resident, &u.anonymous)
