@@ -406,6 +406,29 @@ func TestCopyOutlivesItsCall(t *testing.T) {
 	}
 }
 
+// The lvm commands alone may take longer than a call: what they have made is not made
+// again.
+func TestBeginningOfACopyOutlivesItsCall(t *testing.T) {
+	n := newSmallNode(t)
+	source := newClaim("source", 16*mib)
+	n.inUse(source)
+	c := newClaim("copy", 16*mib).copyOf(source)
+	made := n.countCommands(func() error {
+		release := n.host.Hang("lvcreate") // of the snapshot to copy from
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+		requireCode(t, err, codes.DeadlineExceeded, "being copied", "goes on")
+		release()
+		return n.create(c)
+	})
+	require.LessOrEqual(t, made, 6, "lvm commands: %v", n.host.Log())
+	n.served(c, "data of pvc-source")
+	n.free(c)
+	n.free(source)
+	require.Equal(t, []string{"pool"}, n.volumes())
+}
+
 func TestDeleteEndsACopy(t *testing.T) {
 	n := newSmallNode(t)
 	source := newClaim("source", 16*mib)

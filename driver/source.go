@@ -158,7 +158,10 @@ func (q *createRequest) of(s source) (err error) {
 // back can be handed out: all bytes are there, and its filesystem is its own, by its
 // UUID, and as large as the volume.
 //
-// Until then the LV is tagged as copying. One that is found so, and that this process
+// All of it is one job, which goes on when the call that began it ends: a large source
+// takes longer than a call may, and so do lvm's commands on a node with much to do.
+//
+// Until its end the LV is tagged as copying. One that is found so, and that this process
 // is not at work on, is what a process that died has left: it is removed and made
 // anew, because a tool that was killed may have left anything.
 func (p *persistent) createFrom(ctx context.Context, q createRequest, h handle, classes *Classes) (persistentVolume, error) {
@@ -178,21 +181,34 @@ func (p *persistent) createFrom(ctx context.Context, q createRequest, h handle, 
 		if err := v.satisfies(q); err != nil || !v.copying {
 			return v, err
 		}
-		if job != nil {
-			if err := job.wait(ctx, h); err != nil {
-				return v, err
-			}
-			if v, err = p.get(ctx, h); err != nil { // its size is known only now
-				return v, err
-			}
-			return v, v.satisfies(q)
-		}
 	}
-	v, finish, err := p.begin(ctx, &q, h, classes)
-	if err != nil || finish == nil {
+	if job != nil {
+		return p.made(ctx, q, h, job)
+	}
+	var v persistentVolume
+	err = p.jobs.run(ctx, h, "the bytes of its source are being copied", func(ctx context.Context) (err error) {
+		var finish func(context.Context) error
+		if v, finish, err = p.begin(ctx, &q, h, classes); err != nil || finish == nil {
+			return err
+		}
+		return finish(ctx)
+	})
+	if err != nil { // v is not known to the end: the job may go on
+		return persistentVolume{}, err
+	}
+	return v, nil
+}
+
+// made waits for a copy that an earlier call has begun.
+func (p *persistent) made(ctx context.Context, q createRequest, h handle, job *volumeJob) (persistentVolume, error) {
+	if err := job.wait(ctx, h); err != nil {
+		return persistentVolume{}, err
+	}
+	v, err := p.get(ctx, h) // its size is known only now
+	if err != nil {
 		return v, err
 	}
-	return v, p.jobs.run(ctx, h, "the bytes of its source are being copied", finish)
+	return v, v.satisfies(q)
 }
 
 // begin makes the LV of a copy, or all of a volume for which nothing has to be
