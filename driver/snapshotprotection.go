@@ -4,7 +4,6 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -20,9 +19,6 @@ import (
 // finalizerRestore is what the provisioner puts on a VolumeSnapshot before it restores it
 // (external-provisioner 6.3, pkg/controller).
 const finalizerRestore = "provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection"
-
-// errRestoring is that a VolumeSnapshot that is being deleted is still needed.
-var errRestoring = errors.New("a claim that is restored from it has no volume yet")
 
 // snapshotRef is a VolumeSnapshot, which may be gone by now.
 type snapshotRef struct {
@@ -71,7 +67,7 @@ func (g *restoreGuard) release(ctx context.Context, r snapshotRef) error {
 		return err
 	}
 	if i := slices.IndexFunc(claims, func(c *corev1.PersistentVolumeClaim) bool { return waitsFor(c, r.Name) }); i >= 0 {
-		return fmt.Errorf("claim %s: %w", claims[i].Name, errRestoring)
+		return fmt.Errorf("claim %s, which is restored from it, has no volume yet", claims[i].Name)
 	}
 	s.Finalizers = slices.Delete(s.Finalizers, at, at+1)
 	if _, err := snapshots.Update(ctx, s, metav1.UpdateOptions{}); err != nil {

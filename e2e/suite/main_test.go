@@ -6,6 +6,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -86,7 +87,14 @@ func inside(ctx context.Context, m *testing.M) (code int, err error) {
 		the.KeepEvidence("set-up")
 		return 1, err
 	}
-	return m.Run(), nil
+	ended := make(chan int, 1)
+	go func() { ended <- m.Run() }()
+	select {
+	case code := <-ended:
+		return code, nil
+	case <-ctx.Done(): // a test cannot be told: it goes with this process
+		return 1, errors.New("interrupted")
+	}
 }
 
 // setUp makes the VGs, as an administrator does, and installs podlv.

@@ -21,9 +21,8 @@ var leftOut = []reason{
 }
 
 // skipped are the names and the suite's own words of tests that it skips, and why that is
-// right. A
-// test that is skipped with other words is a failure: a declared capability may hide
-// behind it.
+// right. A test that is skipped with other words is a failure: a declared capability may
+// hide behind it.
 var skipped = []reason{
 	{regexp.MustCompile(`(doesn't support|does not support volume type) "?(InlineVolume|PreprovisionedPV)"?`), "for drivers inside Kubernetes, and for volumes made by the test itself: not defined for a driver of CSI"},
 	{regexp.MustCompile(`doesn't support ext3 -- skipping`), "podlv makes ext4, xfs and btrfs"},
