@@ -80,7 +80,7 @@ func flags(args []string) (plan, bool, error) {
 	set.StringVar(&p.Focus, "focus", "", "only tests whose names match this `regexp`")
 	class := set.String("class", "", "only thick or thin `class`es of volumes")
 	set.IntVar(&p.Machines, "nodes", 2, "`number` of nodes; tests of several nodes need two")
-	set.IntVar(&p.Procs, "procs", 6, "`number` of tests that run at once: most of a test is waiting")
+	set.IntVar(&p.Procs, "procs", 8, "`number` of tests that run at once: most of a test is waiting")
 	set.DurationVar(&p.Limit, "limit", 5*time.Hour, "`time` after which tests that have not ended have failed, and no other is started")
 	check := set.Bool("check", false, "only say what is missing here, and build the programs")
 	if err := set.Parse(args); err != nil {
