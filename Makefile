@@ -205,7 +205,7 @@ bench-publish: ## publish and unpublish against the bare lvm commands, as root
 
 # Most of it is the starts of 250 pods, one by one: half an hour.
 bench-pods: ## from a pod's making until it runs, with each kind of volume, on real kubelets and real LVM, as root
-	$(GO) test -tags=e2e -count=1 -run '^$$' -bench '^BenchmarkPod' -benchtime 1x -timeout 120m ./e2e/suite
+	$(GO) test -tags=e2e -count=1 -run '^$$' -bench '^BenchmarkPod' -benchtime 1x -timeout 120m ./e2e/suite -args -nodes 2
 
 bench-create: ## create and delete volumes of claims against the bare lvm commands, as root
 	$(BENCH) -claims

@@ -205,6 +205,12 @@ func (c *kase) nodeOf(pod string) *cluster.Node {
 // removePod deletes a pod and waits until it is gone.
 func (c *kase) removePod(name string) {
 	c.Helper()
-	require.NoError(c, the.Client.CoreV1().Pods(c.namespace).Delete(c.ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](1)}))
+	c.deletePod(name)
 	c.until("pod "+name+" is gone", func() error { return c.gone(name) })
+}
+
+// deletePod deletes a pod and does not wait for its end.
+func (c *kase) deletePod(name string) {
+	c.Helper()
+	require.NoError(c, the.Client.CoreV1().Pods(c.namespace).Delete(c.ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](1)}))
 }

@@ -24,6 +24,7 @@ import (
 var (
 	out    = flag.String("out", "", "`folder` for logs and what explains failures (default: out/e2e-vm or out/e2e-kind)")
 	onKind = flag.Bool("kind", false, "run on a cluster of kind with fake LVM, in the place of microVMs")
+	count  = flag.Int("nodes", nodes, "`number` of nodes; for benchmarks fewer, because one that does nothing takes of the machine, too")
 )
 
 // the is the cluster of all tests.
@@ -31,7 +32,8 @@ var the *lab.Lab
 
 const gib = int64(1) << 30
 
-// nodes have a VG with 3 GiB for thick volumes, two thin pools, and a spare disk.
+// nodes is how many there are for tests. Each has a VG with 3 GiB for thick volumes, two
+// thin pools, and a spare disk.
 const nodes = 3
 
 func TestMain(m *testing.M) {
@@ -68,7 +70,7 @@ func outside(ctx context.Context) (int, error) {
 		folder = filepath.Join("..", "..", "out", map[bool]string{false: "e2e-vm", true: "e2e-kind"}[*onKind])
 	}
 	return lab.Run(ctx, lab.Config{
-		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: nodes, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib, spareSize}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
+		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: *count, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib, spareSize}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
 		Kubelet: map[string]any{"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "2s"}},
