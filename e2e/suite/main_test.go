@@ -73,7 +73,12 @@ func outside(ctx context.Context) (int, error) {
 		Name: "podlv-e2e", Cache: os.Getenv("PODLV_CACHE"), Nodes: *count, Memory: "4G", LVMDisks: []int64{3*gib + 4<<20, 2 * gib, spareSize}, Room: uint64(12 * gib), Values: values, Out: folder, Kind: ofKind,
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
-		Kubelet: map[string]any{"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "2s"}},
+		// A hundred containers that start at once on the only processor of a microVM take longer
+		// than kubelet's two minutes each: it would give up all of them, and begin again.
+		Kubelet: map[string]any{
+			"crashLoopBackOff":      map[string]any{"maxContainerRestartPeriod": "2s"},
+			"runtimeRequestTimeout": "15m",
+		},
 	})
 }
 
