@@ -82,6 +82,9 @@ func (h *Host) activate(l *logicalVolume) error {
 	if l.snap != nil {
 		return h.activate(l.snap.origin)
 	}
+	if p := l.poolOf(); p != nil && !p.resume() {
+		return errSuspended
+	}
 	h.raise(l)
 	for _, s := range l.snaps {
 		h.raise(s)
@@ -131,6 +134,9 @@ func (h *Host) lower(l *logicalVolume) {
 	}
 	if top.working() {
 		return
+	}
+	if top.pool != nil {
+		top.pool.suspended, top.pool.loaded = false, 0
 	}
 	for _, sub := range top.subs() {
 		if sub.active {

@@ -27,7 +27,7 @@ type request struct {
 	front int64             // of each, extents in front that are a raid image's metadata
 	after []*physicalVolume // for each leg: the PV on which the LV ends now
 	ends  []int64           // for each leg: the extent behind the LV's last one
-	have  []*physicalVolume // all PVs that the LV is on
+	have  []*physicalVolume // the PVs that it begins on: LVM means all that it is on, and sees no further (_for_each_pv)
 	on    []place           // nil: anywhere
 	cling bool              // only where the LV, or this allocation, is: the policy "cling"
 	share bool              // it is a share of what is free: less will do

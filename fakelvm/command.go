@@ -204,7 +204,10 @@ func (c *command) rollback() {
 
 // commit writes the VG's metadata. It fails, with everything taken back, when
 // the text is too long for a metadata area.
-func (c *command) commit(vg *volumeGroup) bool {
+func (c *command) commit(vg *volumeGroup) bool { return c.commitUntil(vg, AfterCommit) }
+
+// commitUntil is a commit after which that point of the step has come.
+func (c *command) commitUntil(vg *volumeGroup, end Point) bool {
 	defer func() { // a crash before the commit leaves the old metadata
 		if r := recover(); r != nil {
 			c.rollback()
@@ -262,7 +265,7 @@ func (c *command) commit(vg *volumeGroup) bool {
 		c.settle()
 		c.settle = nil
 	}
-	c.s.at(AfterCommit)
+	c.s.at(end)
 	return true
 }
 

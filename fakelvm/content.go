@@ -4,6 +4,7 @@ package fakelvm
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"strings"
 	"syscall"
@@ -17,13 +18,15 @@ type page [pageSize]byte
 // Errors of the kernel's side are its error numbers, so that errors.Is works with
 // syscall.EBUSY and the like.
 var (
-	errIO       error = syscall.EIO    // a device that cannot serve a request
-	errNoSpace  error = syscall.ENOSPC // a full thin pool, or a write behind the end
-	errBusy     error = syscall.EBUSY
-	errInvalid  error = syscall.EINVAL
-	errNotEmpty error = syscall.ENOTEMPTY
-	errNoEntry  error = syscall.ENOENT // an fs.ErrNotExist
-	errExists   error = syscall.EEXIST // an fs.ErrExist
+	errIO      error = syscall.EIO    // a device that cannot serve a request
+	errNoSpace error = syscall.ENOSPC // a full thin pool, or a write behind the end
+	// errSuspended stands for the wait, perhaps for ever, of who uses a suspended device.
+	errSuspended       = errors.New("fakelvm: the device is suspended")
+	errBusy      error = syscall.EBUSY
+	errInvalid   error = syscall.EINVAL
+	errNotEmpty  error = syscall.ENOTEMPTY
+	errNoEntry   error = syscall.ENOENT // an fs.ErrNotExist
+	errExists    error = syscall.EEXIST // an fs.ErrExist
 )
 
 // read fills p from the disk; what was never written is zero.

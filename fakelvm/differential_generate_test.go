@@ -227,6 +227,12 @@ func (g *generator) create() step {
 	case n < 13:
 		args = append(args, "--type", "thin-pool")
 		space()
+		if g.IntN(3) == 0 {
+			args = append(args, "--poolmetadataspare", pick(g, "n", "n", "y"))
+		}
+		if g.IntN(3) == 0 {
+			args = append(args, "--poolmetadatasize", pick(g, "1m", "2m", "3m", "4m", "9m", "40m"))
+		}
 	case n < 16:
 		vg, pool := g.both("pool")
 		target = vg
@@ -281,6 +287,9 @@ func (g *generator) client() step {
 }
 
 func (g *generator) extend() step {
+	if g.IntN(4) == 0 {
+		return g.extendPool()
+	}
 	vg, lv := g.both()
 	name := vg + "/" + lv
 	return step{Do: "lvm", Args: pick(g,
@@ -289,6 +298,23 @@ func (g *generator) extend() step {
 		[]string{"lvextend", "--extents", "+" + g.extents(), name},
 		[]string{"lvresize", "--yes", "--size", "+" + g.size(), name},
 	)}
+}
+
+// extendPool makes a thin pool's data larger, or its metadata, or both, anywhere or on some PVs.
+func (g *generator) extendPool() step {
+	vg, pool := g.both("pool")
+	args := []string{"lvextend"}
+	if g.IntN(4) > 0 {
+		args = append(args, "--size", pick(g, g.size(), "+"+g.size()))
+	}
+	if len(args) == 1 || g.IntN(3) > 0 {
+		args = append(args, "--poolmetadatasize", pick(g, "+4m", "4m", "8m", "12m", "33m", "0", "+1g"))
+	}
+	args = append(args, vg+"/"+pool)
+	for range g.IntN(3) {
+		args = append(args, pick(g, g.disks...))
+	}
+	return step{Do: "lvm", Args: args}
 }
 
 func (g *generator) selection() string {

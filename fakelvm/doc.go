@@ -33,7 +33,9 @@
 //
 // Some things are simpler than they are. raid1 is in sync at once and a leg that
 // comes back is believed. What LVM does in several commits (raid1, pools, thin
-// volumes, snapshots) is one here, though the sequence number counts them all. The
+// volumes, snapshots) is one here, though the sequence number counts them all; but a pool
+// that grows has two. One whose lvextend dies is suspended: who uses its volumes then
+// gets an error, where a kernel lets them wait for ever. The
 // blocks that a pool's metadata uses are estimated from what kernel 6.1 was seen to
 // use. A pool that is full answers at once; a kernel waits 60 seconds first. A
 // selection's regular expressions are Go's. Of --config only report/time_format

@@ -25,8 +25,9 @@ type Point int
 const (
 	BeforeCommit Point = iota // all that precedes the commit is done, the commit is not
 	AfterCommit               // the commit is done, nothing that follows it is
-	// BetweenCommits: of a command that commits twice the first is done. Only an lvcreate
-	// of a thin pool has this point, which leaves a linear LV; others die when they are over.
+	// BetweenCommits: of a command that commits twice the first is done. An lvcreate of a
+	// thin pool has this point, which leaves a linear LV, and an lvextend that makes a pool's
+	// metadata and its data larger; others die when they are over.
 	BetweenCommits
 )
 

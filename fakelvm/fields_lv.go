@@ -382,7 +382,7 @@ var lvDeviceFields = []field{
 		}
 		return "writeable"
 	}),
-	deviceFlag("lv_suspended", "suspended", never),
+	deviceFlag("lv_suspended", "suspended", func(l *logicalVolume) bool { return l.pool != nil && l.pool.suspended }),
 	deviceFlag("lv_live_table", "live table present", (*logicalVolume).live),
 	deviceFlag("lv_inactive_table", "inactive table present", never),
 	{name: "lv_device_open", section: "lv", typ: typeBinary, word: "open", get: func(h *Host, r row) value {

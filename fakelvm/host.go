@@ -215,6 +215,9 @@ func (h *Host) Reboot() {
 	for _, vg := range h.vgs {
 		for _, l := range vg.lvs {
 			l.active, l.opens, l.minor = false, 0, 0
+			if l.pool != nil {
+				l.pool.suspended, l.pool.loaded = false, 0
+			}
 		}
 	}
 	if !h.auto {

@@ -30,6 +30,7 @@ func (c *command) lvchange() int {
 			code = exitFailed
 		}
 		if c.has("refresh") && l.active && c.h.activate(l) != nil {
+			c.fail("Failed to reactivate %s.", l.fullName())
 			code = exitFailed
 		}
 	}

@@ -79,11 +79,29 @@ const (
 	thinMostChunk = metaMost / metaPerChunk
 )
 
-// poolChunk is the chunk of a new pool of n bytes.
-func (c *command) poolChunk(n int64) int64 {
+// poolChunk is the chunk of a new pool of n bytes: with metadata of a given size one of
+// which they have 64 bytes each (_estimate_chunk_size in lvm2's lib/metadata/thin_manip.c).
+func (c *command) poolChunk(vg *volumeGroup, n int64) int64 {
 	if c.has("chunksize") {
 		chunk, _, _ := parseSize(c.last("chunksize"))
 		return chunk
+	}
+	if c.has("poolmetadatasize") && n > 0 {
+		meta, _, _ := parseSize(c.last("poolmetadatasize"))
+		meta = roundUp(min(meta, metaMost), vg.extent)
+		sectors := n / sectorSize / (meta / metaPerChunk)
+		const large = 1 << 20 / sectorSize
+		if sectors >= large {
+			sectors = roundUp(sectors, large)
+		} else {
+			for p := int64(1); ; p *= 2 {
+				if p >= sectors {
+					sectors = p
+					break
+				}
+			}
+		}
+		return min(max(sectors*sectorSize, thinChunk), 1<<30)
 	}
 	chunk := int64(thinChunk)
 	for n/chunk*metaPerChunk > metaEnough {
@@ -94,7 +112,7 @@ func (c *command) poolChunk(n int64) int64 {
 
 // checkChunk refuses a chunk size that device-mapper does not have.
 func (c *command) checkChunk() int {
-	n := c.poolChunk(0)
+	n := c.poolChunk(nil, 0)
 	code := exitOK
 	if n < 64<<10 || n > 1<<30 {
 		c.fail("Thin pool chunk size %s is not in the range 64.00 KiB to 1.00 GiB.", humanSize(n))
@@ -113,7 +131,7 @@ func (c *command) checkChunk() int {
 // poolMeta is how many extents the metadata of a pool of n extents gets: 64
 // bytes a chunk, at least 2 MiB.
 func (c *command) poolMeta(vg *volumeGroup, n int64) int64 {
-	size := metaFor(n*vg.extent, c.poolChunk(n*vg.extent))
+	size := metaFor(n*vg.extent, c.poolChunk(vg, n*vg.extent))
 	if c.has("poolmetadatasize") {
 		size, _, _ = parseSize(c.last("poolmetadatasize"))
 		size = min(max(size, metaLeast), metaMost)
@@ -130,7 +148,7 @@ func metaFor(data, chunk int64) int64 {
 // spare metadata LV to repair with.
 func (c *command) createPool(req creation) int {
 	vg := req.vg
-	chunk := c.poolChunk(req.extents * vg.extent)
+	chunk := c.poolChunk(vg, req.extents*vg.extent)
 	if chunk > 512<<10 && c.last("zero") != "n" {
 		c.fail("WARNING: Pool zeroing and %s large chunk size slows down thin provisioning.", humanSize(chunk))
 		c.fail("WARNING: Consider disabling zeroing (-Zn) or using smaller chunk size (<512.00 KiB).")
@@ -246,6 +264,9 @@ func (c *command) createThin(req creation) int {
 	if code := c.fits(req); code != exitOK {
 		_ = c.h.activate(pool) // LVM has asked it for its use, and leaves it so
 		return code
+	}
+	if !p.resume() {
+		return c.failed("Aborting. Failed to locally activate thin pool %s.", pool.fullName())
 	}
 	if p.outOfData {
 		c.fail("WARNING: Thin pool %s is out of data space.", pool.fullName())

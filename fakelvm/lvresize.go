@@ -5,13 +5,16 @@ package fakelvm
 // lvresize serves lvextend, lvreduce and lvresize. As in lvm2's tools/lvresize.c
 // the command line alone is looked at first, then the VG, then the LV.
 func (c *command) lvresize() int {
-	if !c.has("size") && !c.has("extents") {
+	if !c.has("size") && !c.has("extents") && !c.has("poolmetadatasize") {
 		return c.noSyntax()
+	}
+	if len(c.args2) == 0 && !c.has("size") && !c.has("extents") {
+		return c.usage("lvextend --poolmetadatasize [+]Size[m|UNIT] LV", "Extend a pool metadata SubLV by a specified size.")
 	}
 	if len(c.args2) == 0 {
 		return c.usage(c.name+" -L|--size [+]Size[m|UNIT] LV", map[string]string{"lvextend": "Extend an LV by a specified size."}[c.name])
 	}
-	if code := c.zeros("extents", "size"); code != exitOK {
+	if code := c.zeros("extents", "size", "poolmetadatasize"); code != exitOK {
 		return code
 	}
 	if c.has("size") && c.has("extents") {
@@ -45,6 +48,9 @@ func (c *command) lvresize() int {
 	on, code := c.placesNamed(vg, c.args2[1:])
 	if code != exitOK {
 		return code
+	}
+	if c.has("poolmetadatasize") {
+		return c.resizePool(l, on)
 	}
 	size, code := c.newSize(l)
 	if code != exitOK {
@@ -194,7 +200,7 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 		r := request{vg: vg, width: len(l.images), each: each, on: on, cling: c.clings(l), share: c.share()}
 		for _, image := range l.images {
 			pv, end := image.end()
-			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, pv)
+			r.after, r.ends, r.have = append(r.after, pv), append(r.ends, end), append(r.have, image.segs[0].stripes[0].pv)
 		}
 		if code := c.usable(r); code != exitOK {
 			return code
@@ -247,7 +253,11 @@ func (c *command) extend(l, target *logicalVolume, size, legs int64, on []place)
 	} else if l.pool != nil {
 		c.overprovisioned(vg, l, 0)
 	}
+	if l.pool != nil {
+		l.pool.suspend(size)
+	}
 	if !c.commit(vg) {
+		c.reload(l)
 		return exitFailed
 	}
 	c.reload(l)
@@ -268,6 +278,10 @@ func (c *command) clings(l *logicalVolume) bool {
 
 // reload gives the devices of an active LV their new sizes.
 func (c *command) reload(l *logicalVolume) {
+	if l.pool != nil {
+		l.pool.reload()
+		return
+	}
 	if l.active {
 		l.table = l.size
 	}
@@ -296,12 +310,8 @@ func (c *command) extension(vg *volumeGroup, l *logicalVolume, more int64) reque
 		r.after = append(r.after, a.pv)
 		r.ends = append(r.ends, a.start+last.count/legs)
 	}
-	for _, s := range l.segs {
-		if len(s.stripes) == len(last.stripes) {
-			for _, a := range s.stripes {
-				r.have = append(r.have, a.pv)
-			}
-		}
+	for _, a := range l.segs[0].stripes {
+		r.have = append(r.have, a.pv)
 	}
 	return r
 }

@@ -46,7 +46,7 @@ var commandOptions = map[string]string{
 		"regionsize/R:- setautoactivation:yn noudevsync: ignoremonitoring: monitor:ignore reportformat:- " +
 		"cache/H:- cachepool:- mirrorlog:- major:- minor/j:- persistent/M:- virtualoriginsize:- vdo:- raidintegrity:-",
 	"lvremove":   "select/S:str force/f: autobackup/A:yn noudevsync: nohistory: reportformat:-",
-	"lvextend":   resizeOptions + "use-policies:- poolmetadatasize:-",
+	"lvextend":   resizeOptions + "use-policies:- poolmetadatasize:size",
 	"lvresize":   resizeOptions + "poolmetadatasize:-",
 	"lvreduce":   resizeOptions,
 	"lvchange":   "addtag:tag deltag:tag activate/a:act select/S:str ignoreactivationskip/K: setactivationskip/k:yn permission/p:str force/f: errorwhenfull:yn setautoactivation:yn autobackup/A:yn noudevsync: ignoremonitoring: monitor:ignore sysinit: activationmode:- refresh: partial/P:- alloc:- discards:- zero/Z:yn resync:- rebuild:-",

@@ -11,7 +11,7 @@ import (
 // place is a PV that an LV may be made on, or some of its extents.
 type place struct {
 	*physicalVolume
-	only []area // nil: all of them
+	only []area // nil: all of them; what is named does not overlap
 }
 
 // freeAreas is the runs of free extents of the place, in order.
@@ -46,7 +46,7 @@ func (v *volumeGroup) placesOn(on []place) []place {
 }
 
 // placesNamed reads PVs as lvcreate and lvextend take them: PATH[:RANGE]…, of which a
-// range is A, A-B, A-, -B or A+N extents. A PV that is named twice is one place.
+// range is A, A-B, A-, -B or A+N extents. PVs with nothing free are passed over.
 func (c *command) placesNamed(vg *volumeGroup, words []string) (on []place, code int) {
 	for _, word := range words {
 		path, ranges, some := strings.Cut(word, ":")
@@ -55,31 +55,50 @@ func (c *command) placesNamed(vg *volumeGroup, words []string) (on []place, code
 			return nil, c.failed("Physical Volume %q not found in Volume Group %q.", path, vg.name)
 		}
 		p := place{physicalVolume: vg.pvs[i]}
+		switch {
+		case p.blocked:
+			c.fail("WARNING: Physical volume %s not allocatable.", path)
+			continue
+		case p.usedExtents() == p.extents:
+			c.fail("WARNING: No free extents on physical volume %q.", path)
+			continue
+		}
+		if !some {
+			p.only = []area{{pv: p.physicalVolume, count: p.extents}}
+		}
 		for some {
 			var text string
 			text, ranges, some = strings.Cut(ranges, ":")
-			o, ok := parseRange(text, p.extents)
+			start, end, ok := parseRange(text, p.extents)
 			if !ok {
 				return nil, c.failed("Physical extent parsing error at %s", text)
 			}
-			o.pv = p.physicalVolume
-			p.only = append(p.only, o)
+			if start > end || end > p.extents-1 {
+				return nil, c.failed("PE range error: start extent %d to end extent %d.", start, end)
+			}
+			p.only = append(p.only, area{pv: p.physicalVolume, start: start, count: end - start + 1})
 		}
 		at := slices.IndexFunc(on, func(x place) bool { return x.physicalVolume == p.physicalVolume })
-		switch {
-		case at < 0:
-			on = append(on, p)
-		case p.only == nil:
-			on[at].only = nil
-		case on[at].only != nil:
-			on[at].only = append(on[at].only, p.only...)
+		if at < 0 {
+			on, at = append(on, place{physicalVolume: p.physicalVolume}), len(on)
 		}
+		for _, a := range p.only {
+			for _, b := range on[at].only {
+				if a.start < b.start+b.count && b.start < a.start+a.count {
+					return nil, c.failed("Overlapping PE ranges specified (%d-%d, %d-%d) on %s.", a.start, a.start+a.count-1, b.start, b.start+b.count-1, path)
+				}
+			}
+			on[at].only = append(on[at].only, a)
+		}
+	}
+	if len(words) > 0 && len(on) == 0 {
+		return nil, c.failed("No specified PVs have space available.")
 	}
 	return on, exitOK
 }
 
-// parseRange reads one range of a PV that has so many extents.
-func parseRange(text string, extents int64) (area, bool) {
+// parseRange reads one range of a PV that has so many extents: the first and the last.
+func parseRange(text string, extents int64) (start, end int64, ok bool) {
 	number := func(s string, empty int64) (int64, bool) {
 		if s == "" {
 			return empty, true
@@ -89,8 +108,8 @@ func parseRange(text string, extents int64) (area, bool) {
 	}
 	if from, count, ok := strings.Cut(text, "+"); ok {
 		a, okA := number(from, 0)
-		n, okN := number(count, 0)
-		return area{start: a, count: min(n, max(0, extents-a))}, okA && okN && n > 0
+		n, okN := number(count, extents-a)
+		return a, a + max(n, 1) - 1, okA && okN
 	}
 	from, to, ranged := strings.Cut(text, "-")
 	a, okA := number(from, 0)
@@ -98,5 +117,5 @@ func parseRange(text string, extents int64) (area, bool) {
 	if !ranged {
 		b = a
 	}
-	return area{start: a, count: min(b, extents-1) - a + 1}, okA && okB && a <= b && a < extents
+	return a, b, okA && okB && text != ""
 }

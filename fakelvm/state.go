@@ -101,6 +101,8 @@ type poolState struct {
 	Data, Meta                 int
 	Chunk, Transaction, Cursor int64
 	Zero, OutOfData            bool
+	Suspended                  bool `json:",omitempty"`
+	Loaded                     int64
 	Thins                      []int
 }
 
@@ -178,7 +180,7 @@ func (v *volumeGroup) save(l *logicalVolume) lvState {
 		s.Segments = append(s.Segments, t)
 	}
 	if p := l.pool; p != nil {
-		s.Pool = &poolState{v.place(p.data), v.place(p.meta), p.chunk, p.transaction, p.cursor, p.zero, p.outOfData, v.places(p.thins)}
+		s.Pool = &poolState{v.place(p.data), v.place(p.meta), p.chunk, p.transaction, p.cursor, p.zero, p.outOfData, p.suspended, p.loaded, v.places(p.thins)}
 	}
 	if t := l.thin; t != nil {
 		s.Thin = &thinFileState{v.place(t.pool), v.place(t.origin), v.place(t.shares), t.id, t.transaction, t.chunks, t.own}
@@ -271,7 +273,7 @@ func (h *Host) load(s vgState) (*volumeGroup, error) {
 		}
 		vg.byName[l.name] = l
 		if p := t.Pool; p != nil {
-			l.pool = &thinPoolState{lv: l, data: at(p.Data), meta: at(p.Meta), chunk: p.Chunk, transaction: p.Transaction, cursor: p.Cursor, zero: p.Zero, outOfData: p.OutOfData, thins: all(p.Thins)}
+			l.pool = &thinPoolState{lv: l, data: at(p.Data), meta: at(p.Meta), chunk: p.Chunk, transaction: p.Transaction, cursor: p.Cursor, zero: p.Zero, outOfData: p.OutOfData, suspended: p.Suspended, loaded: p.Loaded, thins: all(p.Thins)}
 		}
 		if p := t.Thin; p != nil {
 			l.thin = &thinState{lv: l, pool: at(p.Pool), origin: at(p.Origin), shares: at(p.Shares), id: p.ID, transaction: p.Transaction, chunks: p.Chunks, own: p.Own}

@@ -81,6 +81,9 @@ func (h *Host) printLV(b *strings.Builder, l *logicalVolume) {
 			fmt.Fprintf(b, " device=%s", plainSize(l.table*l.vg.extent))
 		}
 	}
+	if l.pool != nil && l.pool.suspended {
+		b.WriteString(" suspended")
+	}
 	if l.opens > 0 {
 		fmt.Fprintf(b, " open=%d", l.opens)
 	}

@@ -26,6 +26,10 @@ type thinPoolState struct {
 	// outOfData: a write found no free chunk. Only then does the kernel call the pool
 	// so and LVM refuse new thin volumes; 100 % used is not enough.
 	outOfData bool
+	// suspended: a command died that was making the pool larger. loaded is how much data,
+	// in extents, it had given the kernel then; 0: none.
+	suspended bool
+	loaded    int64
 }
 
 // thinState is what a thin volume has: chunks instead of extents.
@@ -40,8 +44,16 @@ type thinState struct {
 	own         int             // how many it mapped itself since
 }
 
-// chunks is how many chunks the pool's data has.
-func (p *thinPoolState) chunks() int64 { return p.data.bytes() / p.chunk }
+// chunks is how many chunks the pool's data has: of one in use those that the kernel knows.
+func (p *thinPoolState) chunks() int64 { return p.data.inUse() / p.chunk }
+
+// inUse is the size in bytes that the kernel has of a part of a pool, or will have.
+func (l *logicalVolume) inUse() int64 {
+	if l.live() {
+		return l.table * l.vg.extent
+	}
+	return l.bytes()
+}
 
 // nextID is the device id of the next thin volume: LVM takes the highest and one.
 func (p *thinPoolState) nextID() int64 {
@@ -74,7 +86,7 @@ func (p *thinPoolState) metaBlocks() int64 {
 	return n
 }
 
-func (p *thinPoolState) metaTotal() int64 { return p.meta.bytes() / thinBlock }
+func (p *thinPoolState) metaTotal() int64 { return p.meta.inUse() / thinBlock }
 
 // take finds a free chunk of the pool's data.
 func (p *thinPoolState) take() (int64, error) {
@@ -107,6 +119,9 @@ func (p *thinPoolState) release(c int64) {
 
 // each goes through a request chunk by chunk.
 func (t *thinState) each(off, n int64, f func(chunk, in, done, part int64) error) error {
+	if t.pool.pool.suspended {
+		return errSuspended
+	}
 	size := t.pool.pool.chunk
 	for done := int64(0); done < n; {
 		at := off + done

@@ -53,6 +53,8 @@ type LogicalVolume struct {
 	Pool            string  // of a thin volume: its pool
 	DataPercent     float64 // thin pool, thin volume, thick snapshot: how full; -1 unknown
 	MetadataPercent float64 // thin pool: how full its metadata is; -1 unknown
+	MetadataSize    int64   // bytes, of a thin pool's metadata; else 0
+	ChunkSize       int64   // bytes, what a thin pool hands out at a time; else 0
 	Zeroes          bool    // thin pool: what it hands out is zeroed before
 	Invalid         bool    // a thick snapshot that overflowed: its bytes are lost
 	Health          string  // lvm2's word for what is wrong; empty when nothing is
@@ -121,8 +123,8 @@ func reportArgs() []string {
 		"--configreport", "vg", "-o", "vg_name,vg_uuid,vg_tags,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_mda_free,vg_seqno",
 		// Not sorted: in the order of the metadata, in which LVM looks for room.
 		"--configreport", "pv", "--sort", "", "-o", "pv_name,pv_uuid,pv_size,pv_free,pv_missing,pv_allocatable",
-		"--configreport", "lv", "-o", "lv_name,lv_uuid,lv_size,lv_tags,lv_time,lv_active,lv_device_open,origin,pool_lv,data_percent,metadata_percent,lv_snapshot_invalid,lv_health_status",
-		"--configreport", "seg", "-o", "lv_uuid,segtype,stripes,seg_size,seg_pe_ranges,zero",
+		"--configreport", "lv", "-o", "lv_name,lv_uuid,lv_size,lv_tags,lv_time,lv_active,lv_device_open,origin,pool_lv,data_percent,metadata_percent,lv_metadata_size,lv_snapshot_invalid,lv_health_status",
+		"--configreport", "seg", "-o", "lv_uuid,segtype,stripes,seg_size,seg_pe_ranges,zero,chunk_size",
 		// Here are also the extents of inner LVs, so that what is free is told, not computed.
 		"--configreport", "pvseg", "--select", `segtype="free" && pvseg_size>0`, "-o", "pv_uuid,pvseg_size",
 	}
@@ -168,10 +170,10 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			pv.FreeAreas = areas[pv.UUID]
 			g.PhysicalVolumes = append(g.PhysicalVolumes, pv)
 		}
-		segments, zeroes := map[string][]Segment{}, map[string]bool{}
+		segments, zeroes, chunks := map[string][]Segment{}, map[string]bool{}, map[string]int64{}
 		for _, r := range part.Seg {
 			uuid := p.text(r, "lv_uuid")
-			zeroes[uuid] = p.number(r, "zero") == 1
+			zeroes[uuid], chunks[uuid] = p.number(r, "zero") == 1, p.number(r, "chunk_size")
 			segments[uuid] = append(segments[uuid], p.segment(r))
 		}
 		for _, r := range part.LV {
@@ -180,7 +182,9 @@ func parseReport(stdout []byte) ([]VolumeGroup, error) {
 			l.Segments = segments[l.UUID]
 			if len(l.Segments) > 0 {
 				l.Type, l.Stripes = l.Segments[0].Type, l.Segments[0].Legs
-				l.Zeroes = l.IsThinPool() && zeroes[l.UUID]
+			}
+			if l.IsThinPool() {
+				l.Zeroes, l.ChunkSize = zeroes[l.UUID], chunks[l.UUID]
 			}
 			g.LogicalVolumes = append(g.LogicalVolumes, l)
 		}
@@ -236,6 +240,7 @@ func (p *parser) logical(r row) LogicalVolume {
 		Pool:            p.text(r, "pool_lv"),
 		DataPercent:     p.percent(r, "data_percent"),
 		MetadataPercent: p.percent(r, "metadata_percent"),
+		MetadataSize:    p.size(r, "lv_metadata_size"),
 		Invalid:         p.number(r, "lv_snapshot_invalid") == 1,
 		Health:          p.text(r, "lv_health_status"),
 	}
@@ -274,6 +279,14 @@ func (p *parser) number(r row, field string) int64 {
 		p.err = fmt.Errorf("field %s: %q is not a whole number", field, v)
 	}
 	return n
+}
+
+// size reads a size that is empty where there is none.
+func (p *parser) size(r row, field string) int64 {
+	if v, there := r[field]; there && v == "" {
+		return 0
+	}
+	return p.number(r, field)
 }
 
 // percent reads "12.34"; -1 when lvm2 prints nothing, as for an inactive LV.

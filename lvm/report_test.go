@@ -65,6 +65,11 @@ func TestParseReportOfEveryKindOfLV(t *testing.T) {
 		`thinsnap thin 0 size=1024 active=true open=false origin="thin" pool="pool" data=0.98 meta=-1.00 invalid=false tags=[]`,
 	}, lines)
 
+	pool, _ := g.LogicalVolume("pool")
+	require.Equal(t, []int64{4 * mib, 64 << 10}, []int64{pool.MetadataSize, pool.ChunkSize})
+	snapshot, _ := g.LogicalVolume("thicksnap") // it has chunks of its own, which are nobody's business
+	require.Equal(t, []int64{0, 0}, []int64{snapshot.MetadataSize, snapshot.ChunkSize})
+
 	striped, ok := g.LogicalVolume("striped")
 	require.True(t, ok)
 	require.NotEmpty(t, striped.Segments)
@@ -118,6 +123,8 @@ func TestParseReportRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"local time", `"lv_time":"`, `"lv_time":"2026-01-01 00:00:00 +0000`, "field lv_time"},
 		{"strange percentage", `"data_percent":"7.81"`, `"data_percent":"many"`, `field data_percent: "many" is not a percentage`},
 		{"no size of what is free", `"pvseg_size":`, `"x":`, "field pvseg_size is missing"},
+		{"no size of metadata", `"lv_metadata_size":"4194304"`, `"lv_metadata_sise":"4194304"`, "field lv_metadata_size is missing"},
+		{"metadata with a unit", `"lv_metadata_size":"4194304"`, `"lv_metadata_size":"4.00m"`, `field lv_metadata_size: "4.00m" is not a whole number`},
 		{"no segment type", `"segtype":"raid1", `, ``, "field segtype is missing"},
 		{"numbers for strings", `"vg_seqno":"`, `"vg_seqno":1, "x":"`, "cannot unmarshal number"},
 		{"two VGs in one part", `"vg": [`, `"vg": [ {},`, "2 VGs in one part"},

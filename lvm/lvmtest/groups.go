@@ -5,8 +5,6 @@ package lvmtest
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,10 +23,6 @@ var groupContracts = []contract{
 	{"a PV that was taken out of its VG shows it", labelAfterwards},
 	{"a PV that a vgcreate died over is made one again", renewedPV},
 	{"no command is run for what is no device, UUID or extent", groupsInvalid},
-	{"a thin pool has the size, the metadata and the tag that are asked for", createPool},
-	{"why a thin pool was not made", poolFailures},
-	{"the first commits of a new thin pool have its metadata as an LV of its name and tag, or nothing", poolCommits},
-	{"what is left of a thin pool is removed, a whole one is not", removePart},
 }
 
 // UUIDs of PVs that tests make.
@@ -235,88 +229,8 @@ func groupsInvalid(f *fixture) {
 		f.client.CreateGroup(ctx, group, 512, disk),
 		f.client.CreateGroup(ctx, group, 4*mib),
 		f.client.ExtendGroup(ctx, group, "--yes"),
-		f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "a b", Size: 64 * mib, Metadata: 4 * mib, Tag: "t"}),
-		f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "p", Size: 0, Metadata: 4 * mib, Tag: "t"}),
-		f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "p", Size: 64 * mib, Metadata: mib, Tag: "t"}),
-		f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "p", Size: 64 * mib, Metadata: 17 << 30, Tag: "t"}),
-		f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "p", Size: 64 * mib, Metadata: 4 * mib, Tag: `"`}),
-		f.client.RemovePart(ctx, group, "p", `"`),
 	} {
 		require.ErrorIs(f.t, err, lvm.ErrInvalid)
 	}
 	require.Empty(f.t, f.runner.verbs())
-}
-
-func createPool(f *fixture) {
-	needs(f.t, "Thin", f.m.Features.Thin)
-	f.vg(group)
-	ctx := context.Background()
-	require.NoError(f.t, f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "pool", Size: 64 * mib, Metadata: 6 * mib, Tag: "podlv.pool"}))
-	f.t.Cleanup(func() { f.raw("lvremove", "--yes", group+"/pool") })
-	l := f.lv(group, "pool")
-	require.True(f.t, l.IsThinPool())
-	require.True(f.t, l.Active)
-	require.True(f.t, l.Zeroes)
-	require.Equal(f.t, 64*mib, l.Size)
-	require.Equal(f.t, []string{"podlv.pool"}, l.Tags)
-	sizes := map[string]string{}
-	for _, r := range f.rows("lvs", "-a", "-o", "lv_name,lv_size", group) {
-		sizes[r["lv_name"]] = r["lv_size"]
-	}
-	require.Equal(f.t, "8388608", sizes["[pool_tmeta]"])
-	require.Len(f.t, sizes, 4, "the administrator's, the pool, its data, its metadata, and no spare: %v", sizes)
-	require.NoError(f.t, f.client.Create(ctx, lvm.Spec{VG: group, Name: "v", Layout: lvm.Thin, Pool: "pool", Size: 32 * mib}))
-	require.NoError(f.t, f.client.Remove(ctx, group, "v"))
-}
-
-func poolFailures(f *fixture) {
-	needs(f.t, "Thin", f.m.Features.Thin)
-	f.vg(group)
-	ctx := context.Background()
-	spec := lvm.PoolSpec{VG: group, Name: "pool", Size: 64 * mib, Metadata: 4 * mib, Tag: "podlv.pool"}
-	require.NoError(f.t, f.client.CreatePool(ctx, spec))
-	f.t.Cleanup(func() { f.raw("lvremove", "--yes", group+"/pool") })
-	f.unchanged(group, func() {
-		failed(f.t, f.client.CreatePool(ctx, spec), lvm.ErrExists)
-		spec.Name, spec.Size = "large", 1<<50
-		failed(f.t, f.client.CreatePool(ctx, spec), lvm.ErrNoSpace)
-	})
-	spec.VG = other
-	failed(f.t, f.client.CreatePool(ctx, spec), lvm.ErrNotFound)
-}
-
-func poolCommits(f *fixture) {
-	needs(f.t, "Thin", f.m.Features.Thin)
-	needs(f.t, "Commits", f.m.Features.Commits != nil)
-	g := f.vg(group)
-	require.NoError(f.t, f.client.CreatePool(context.Background(), lvm.PoolSpec{VG: group, Name: "pool", Size: 64 * mib, Metadata: 4 * mib, Tag: "podlv.pool"}))
-	f.t.Cleanup(func() { f.raw("lvremove", "--yes", group+"/pool") })
-	require.Equal(f.t, g.Sequence+2, f.group(group).Sequence, "two commits")
-	texts, err := f.m.Features.Commits(f.m.Disks[0], group)
-	require.NoError(f.t, err)
-	texts = slices.DeleteFunc(texts, func(text string) bool { return !strings.Contains(text, g.UUID) }) // of VGs before it
-	first, last := texts[len(texts)-2], texts[len(texts)-1]
-	require.Regexp(f.t, `(?s)\npool \{.*tags = \["podlv.pool"\].*segment_count = 1.*type = "striped"`, first)
-	require.NotContains(f.t, first, `"thin-pool"`)
-	require.NotContains(f.t, first, "lvol")
-	require.Contains(f.t, last, `type = "thin-pool"`)
-}
-
-func removePart(f *fixture) {
-	needs(f.t, "Thin", f.m.Features.Thin)
-	f.vg(group)
-	ctx := context.Background()
-	require.NoError(f.t, f.client.CreatePool(ctx, lvm.PoolSpec{VG: group, Name: "whole", Size: 64 * mib, Metadata: 4 * mib, Tag: "podlv.pool"}))
-	f.t.Cleanup(func() { f.raw("lvremove", "--yes", group+"/whole") })
-	f.raw("lvcreate", "--yes", "--name", "mine", "--size", "4m", group)
-	f.t.Cleanup(func() { f.raw("lvremove", "--yes", group+"/mine") })
-	f.raw("lvcreate", "--yes", "--name", "part", "--size", "4m", "--addtag", "podlv.pool", group)
-	f.unchanged(group, func() {
-		for _, name := range []string{"whole", "mine", admin, "nobody"} {
-			require.NoError(f.t, f.client.RemovePart(ctx, group, name, "podlv.pool"))
-		}
-		require.NoError(f.t, f.client.RemovePart(ctx, group, "part", "another.tag"))
-	})
-	require.NoError(f.t, f.client.RemovePart(ctx, group, "part", "podlv.pool"))
-	f.absent(group, "part")
 }

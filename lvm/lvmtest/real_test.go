@@ -29,6 +29,7 @@ func TestRealActivate(t *testing.T)   { chapter(t, "activate") }
 func TestRealThin(t *testing.T)       { chapter(t, "thin") }
 func TestRealSnapshot(t *testing.T)   { chapter(t, "snapshot") }
 func TestRealGroups(t *testing.T)     { chapter(t, "groups") }
+func TestRealThinPools(t *testing.T)  { chapter(t, "thin pools") }
 func TestRealBroken(t *testing.T)     { chapter(t, "broken") }
 func TestRealQueue(t *testing.T)      { chapter(t, "queue") }
 func TestRealIssues(t *testing.T)     { chapter(t, "issues") }
@@ -45,7 +46,7 @@ func chapter(t *testing.T, name string) {
 
 // TestRealChapters would notice a chapter that has no test above.
 func TestRealChapters(t *testing.T) {
-	if n := len(lvmtest.Chapters()); n != 17 {
+	if n := len(lvmtest.Chapters()); n != 18 {
 		t.Fatalf("the contract has %d chapters: give each a test in this file", n)
 	}
 }

@@ -29,6 +29,7 @@ var chapters = []struct {
 	{"thin", thinContracts},
 	{"snapshot", snapshotContracts},
 	{"groups", groupContracts},
+	{"thin pools", poolContracts},
 	{"broken", brokenContracts},
 	{"queue", queueContracts},
 	{"issues", issueContracts},
