@@ -53,7 +53,7 @@ type Pool struct {
 	Inline      InlinePool
 	// Devices are what the VG is made of, and grows by. None: somebody else makes it.
 	Devices []DeviceRule
-	Make    ThinPoolSize // how the thin pool is made
+	Make    ThinPoolSize // how the thin pool is made, and grows
 }
 
 // InlinePool is how inline and generic ephemeral volumes share a pool with claims.

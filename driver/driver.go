@@ -144,7 +144,7 @@ func New(c Config) (*Driver, error) {
 		classes: c.Classes, freed: space.freed, metrics: d.metrics, clock: c.Clock, log: c.Log,
 	}
 	d.setup = &setup{
-		lvm: d.client, model: d.model, classes: c.Classes, disks: c.Disks, events: events{recorder: c.Events, node: c.NodeName}, metrics: d.metrics, clock: c.Clock, log: c.Log,
+		lvm: d.client, model: d.model, classes: c.Classes, disks: c.Disks, events: events{recorder: c.Events, node: c.NodeName}, metrics: d.metrics, space: space, publish: d.publish, refused: map[string]refusedGrowth{}, clock: c.Clock, log: c.Log,
 	}
 	if d.publish != nil {
 		d.setup.tell = func(h health) { d.publish.health.Store(&h) }

@@ -66,7 +66,8 @@ const (
 	mediaHDD = "hdd"
 )
 
-// ThinPoolSize is how large a thin pool is made that is not there.
+// ThinPoolSize is how large a thin pool is made that is not there, and what one that podlv
+// made grows to.
 type ThinPoolSize struct {
 	Percent  int64 // of its VG, metadata included; 0: it is not made
 	Metadata int64 // bytes; 0: as LVM would have it

@@ -30,7 +30,7 @@ const (
 )
 
 // setup makes the VGs and thin pools of the pools that name devices, lets VGs grow by
-// devices that come, and activates thin pools. It never takes a device that anything is
+// devices that come, and the thin pools that it made with them, and activates thin pools. It never takes a device that anything is
 // on, and never makes anything smaller or removes it. What it makes in several steps can
 // end after each: the next pass, of whatever process, goes on from what is there.
 type setup struct {
@@ -40,11 +40,14 @@ type setup struct {
 	disks   Disks // nil: none can be looked at
 	events  events
 	metrics *metrics
+	space   *spaceWaiter
+	publish *publisher   // nil without a Kubernetes API
 	tell    func(health) // nil without a Kubernetes API
 	clock   clock.Clock
 	log     *slog.Logger
 
-	told map[trouble]bool // troubles that were said, and still are
+	told    map[trouble]bool         // troubles that were said, and still are
+	refused map[string]refusedGrowth // by pool
 }
 
 // trouble is one thing that keeps a pool from being as it should.
@@ -115,7 +118,14 @@ func (s *setup) make(ctx context.Context, classes *Classes) []trouble {
 			return []trouble{{reason: reasonLVM, words: err.Error()}}
 		}
 	}
+	done, begun := s.finishGrowth(ctx, classes, groups)
+	if done {
+		if groups, _, err = s.model.volumeGroups(ctx); err != nil {
+			return append(begun, trouble{reason: reasonLVM, words: err.Error()})
+		}
+	}
 	matches, troubles := s.match(classes, groups)
+	troubles = append(begun, troubles...)
 	pending := map[string]bool{} // VGs that are not as their devices say
 	for _, t := range troubles {
 		pending[classes.groupOf(t.pool)] = true
@@ -127,13 +137,14 @@ func (s *setup) make(ctx context.Context, classes *Classes) []trouble {
 		pending[vg] = pending[vg] || len(more) > 0
 		troubles = append(troubles, more...)
 	}
-	if groups, _, err = s.model.volumeGroups(ctx); err != nil {
-		return append(troubles, trouble{reason: reasonLVM, words: err.Error()})
-	}
 	for _, pool := range classes.pools {
-		if pool.ThinPool != "" {
-			troubles = append(troubles, s.thinPool(ctx, pool, groups, pending[pool.VolumeGroup])...)
+		if pool.ThinPool == "" {
+			continue
 		}
+		if groups, _, err = s.model.volumeGroups(ctx); err != nil { // another thin pool of the VG has taken of it
+			return append(troubles, trouble{reason: reasonLVM, words: err.Error()})
+		}
+		troubles = append(troubles, s.thinPool(ctx, classes, pool, groups, pending[pool.VolumeGroup])...)
 	}
 	if groups, _, err = s.model.volumeGroups(ctx); err != nil {
 		return append(troubles, trouble{reason: reasonLVM, words: err.Error()})

@@ -446,11 +446,20 @@ classes: [{name: a, pool: a, default: true}, {name: b, pool: b}]
 		n.host.ResetSteps()
 		return n
 	}
+	atEverySetUpCrash(t, scene, func(n *fakeNode) { require.Contains(n.t, n.host.String(), "pool1") })
+}
+
+// atEverySetUpCrash lets the agent die at every point of a pass in that scene, with LVM's own
+// deaths between its commits. The next agent makes of it what would have been; check says that
+// this is what it should be.
+func atEverySetUpCrash(t *testing.T, scene func(t *testing.T) *fakeNode, check func(n *fakeNode)) {
+	t.Helper()
 	n, ctx := scene(t), context.Background()
 	n.agent.SetUp(ctx)
-	whole, steps := n.host.String(), n.host.Steps()
+	steps := n.host.Steps()
 	require.NoError(t, n.agent.Ready(ctx))
-	require.Contains(t, whole, "pool1")
+	check(n)
+	whole := n.host.String()
 	points := 0
 	for step := 1; step <= steps; step++ {
 		for when, crash := range map[string]func(*fakelvm.Host){
@@ -478,6 +487,7 @@ classes: [{name: a, pool: a, default: true}, {name: b, pool: b}]
 					if boot {
 						n.lvm("vgchange", "-ay")
 					}
+					check(n)
 					require.Equal(t, whole, n.host.String())
 				})
 			}

@@ -11,10 +11,9 @@ import (
 	"github.com/podlv/podlv/lvm"
 )
 
-// thinPool makes a pool's thin pool, if it is to be made, and activates one that is there:
-// an inactive one tells nobody how full it is. pending: the VG is not whole yet, so that a
-// share of it would be too little.
-func (s *setup) thinPool(ctx context.Context, pool Pool, groups []lvm.VolumeGroup, pending bool) []trouble {
+// thinPool makes a pool's thin pool, if it is to be made, and keeps one that is there.
+// pending: the VG is not whole yet, so that a share of it would be too little.
+func (s *setup) thinPool(ctx context.Context, classes *Classes, pool Pool, groups []lvm.VolumeGroup, pending bool) []trouble {
 	failed := func(reason string, err error) []trouble {
 		return []trouble{{pool: pool.Name, reason: reason, words: err.Error()}}
 	}
@@ -24,17 +23,9 @@ func (s *setup) thinPool(ctx context.Context, pool Pool, groups []lvm.VolumeGrou
 	}
 	l, there := g.LogicalVolume(pool.ThinPool)
 	switch {
-	case there && l.IsThinPool() && !l.Active:
-		if err := s.lvm.Activate(ctx, pool.VolumeGroup, pool.ThinPool); err != nil {
-			return failed(reasonPool, err)
-		}
-		s.model.forget()
-		s.log.Info("the thin pool was activated", "vg", g.Name, "pool", l.Name)
-		return nil
-	case there && l.IsThinPool() && runsDry(g, l):
-		// Without percentages: each other sentence would be another event.
-		return failed(reasonPool, fmt.Errorf("thin pool %s/%s is full, and has promised more: writes to its volumes fail; extend it (lvextend)", g.Name, l.Name))
-	case there && (l.IsThinPool() || !l.HasTag(tagPool)), pool.Make.Percent == 0:
+	case there && l.IsThinPool():
+		return s.keepThinPool(ctx, classes, pool, g, l, pending)
+	case there && !l.HasTag(tagPool), pool.Make.Percent == 0:
 		return nil // it is what it is
 	case pending:
 		return []trouble{{pool: pool.Name, reason: reasonPool, words: fmt.Sprintf("thin pool %q is made when VG %q has all its devices", pool.ThinPool, g.Name)}}
@@ -59,6 +50,28 @@ func (s *setup) thinPool(ctx context.Context, pool Pool, groups []lvm.VolumeGrou
 	return nil
 }
 
+// keepThinPool activates a thin pool that is there, for an inactive one tells nobody how
+// full it is, and lets it grow to its share of the VG. It says that one is full.
+func (s *setup) keepThinPool(ctx context.Context, classes *Classes, pool Pool, g lvm.VolumeGroup, l lvm.LogicalVolume, pending bool) (troubles []trouble) {
+	if !l.Active {
+		if err := s.lvm.Activate(ctx, g.Name, l.Name); err != nil {
+			return []trouble{{pool: pool.Name, reason: reasonPool, words: err.Error()}}
+		}
+		s.model.forget()
+		s.log.Info("the thin pool was activated", "vg", g.Name, "pool", l.Name)
+	}
+	grown := false
+	if pool.Make.Percent > 0 && l.HasTag(tagPool) && !pending && g.MissingPVs == 0 {
+		grown, troubles = s.growThinPool(ctx, classes, pool, g, l)
+	}
+	if !grown && runsDry(g, l) {
+		// Without percentages: each other sentence would be another event.
+		err := fmt.Errorf("thin pool %s/%s is full, and has promised more: writes to its volumes fail; extend it (lvextend)", g.Name, l.Name)
+		troubles = append(troubles, trouble{pool: pool.Name, reason: reasonPool, words: err.Error()})
+	}
+	return troubles
+}
+
 // runsDry says whether a thin pool is full that has not yet given all that it has promised:
 // one that has needs no more.
 func runsDry(g lvm.VolumeGroup, thin lvm.LogicalVolume) bool {
@@ -70,7 +83,7 @@ func runsDry(g lvm.VolumeGroup, thin lvm.LogicalVolume) bool {
 // spec is the thin pool that has its share of a VG: the data, the metadata, and as much
 // again, which stays free to repair the metadata into.
 func (m ThinPoolSize) spec(g lvm.VolumeGroup) (lvm.PoolSpec, error) {
-	share := lvm.RoundDown(g.Size/100*m.Percent, g.ExtentSize)
+	share := m.share(g)
 	metadata := m.Metadata
 	if metadata == 0 {
 		metadata = poolMetadata(share)
@@ -87,6 +100,11 @@ func (m ThinPoolSize) spec(g lvm.VolumeGroup) (lvm.PoolSpec, error) {
 		return lvm.PoolSpec{}, fmt.Errorf("%w: %d%% of VG %q are %s, and %s are free: let thinPoolSize be less", lvm.ErrNoSpace, m.Percent, g.Name, lvm.FormatSize(share), lvm.FormatSize(g.Free))
 	}
 	return lvm.PoolSpec{VG: g.Name, Size: size, Metadata: metadata, Tag: tagPool}, nil
+}
+
+// share is a thin pool's part of a VG, in bytes: its data, its metadata, and as much again.
+func (m ThinPoolSize) share(g lvm.VolumeGroup) int64 {
+	return lvm.RoundDown(g.Size/100*m.Percent, g.ExtentSize)
 }
 
 // poolMetadata is what LVM gives a thin pool of so many bytes by itself: 64 bytes for each
