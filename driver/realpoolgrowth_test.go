@@ -146,16 +146,7 @@ func TestRealThinPoolGrowthGoesOnAfterADeath(t *testing.T) {
 			n.settled(v)
 			n.kill()
 			n.nameThree()
-			n.trapLVM(command, "after")
-			n.launch()
-			done := make(chan error, 1)
-			go func(agent *exec.Cmd) { done <- agent.Wait() }(n.agent)
-			select {
-			case <-done:
-			case <-time.After(time.Minute):
-				t.Fatalf("the agent came to no %s: %s", command, n.log)
-			}
-			n.agent, n.env = nil, nil
+			n.diesAt(command, "after")
 			n.start()
 			n.hasShare(3)
 			require.NoError(t, n.publish(v))

@@ -220,6 +220,22 @@ func TestRealSetUp(t *testing.T) {
 	}
 }
 
+// diesAt starts an agent that is killed before or after an lvm command, and waits for its
+// death.
+func (n *realNode) diesAt(command, when string) {
+	n.t.Helper()
+	n.trapLVM(command, when)
+	n.launch()
+	done := make(chan error, 1)
+	go func(agent *exec.Cmd) { done <- agent.Wait() }(n.agent)
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		n.t.Fatalf("the agent came to no %s: %s", command, n.log)
+	}
+	n.agent, n.env = nil, nil
+}
+
 // TestRealSetUpGoesOnAfterADeath kills the agent before and after each command that
 // changes something. TestSetUpAtEveryCrashPoint has the deaths inside of commands.
 func TestRealSetUpGoesOnAfterADeath(t *testing.T) {
@@ -227,16 +243,7 @@ func TestRealSetUpGoesOnAfterADeath(t *testing.T) {
 		for _, when := range []string{"before", "after"} {
 			t.Run(command+" "+when, func(t *testing.T) {
 				n := newSetUpNode(t)
-				n.trapLVM(command+"*", when)
-				n.launch()
-				done := make(chan error, 1)
-				go func() { done <- n.agent.Wait() }()
-				select {
-				case <-done:
-				case <-time.After(time.Minute):
-					t.Fatalf("the agent came to no %s: %s", command, n.log)
-				}
-				n.agent, n.env = nil, nil
+				n.diesAt(command+"*", when)
 				n.start()
 				n.setUp()
 			})

@@ -30,9 +30,10 @@ const (
 )
 
 // setup makes the VGs and thin pools of the pools that name devices, lets VGs grow by
-// devices that come, and the thin pools that it made with them, and activates thin pools. It never takes a device that anything is
-// on, and never makes anything smaller or removes it. What it makes in several steps can
-// end after each: the next pass, of whatever process, goes on from what is there.
+// devices that come, and the thin pools that it made with them, and activates thin pools.
+// It never takes a device that anything is on, and never makes anything smaller or removes
+// it. What it makes in several steps can end after each: the next pass, of whatever process,
+// goes on from what is there.
 type setup struct {
 	lvm     *lvm.Client
 	model   *model
