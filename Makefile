@@ -167,7 +167,7 @@ demo-image: ## the demo with the image that make image makes, as root
 
 # TESTS is a regular expression for their names.
 e2e-vm: ## podlv on a cluster of three microVMs, real kubelets and real LVM, as root
-	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite
+	$(GO) test -tags=e2e -count=1 -v -timeout=90m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite
 
 # Each kind of volume, what each layer refuses, a power cut, a snapshot under load and an
 # adopted LV: what takes minutes, and sees most.
@@ -179,7 +179,7 @@ e2e-vm-short: ## the part of e2e-vm that is part of .ci/run
 # KIND_NODE_IMAGE is the image of the nodes, in place of kind's own. What kind has not is
 # skipped with the reason (e2e/suite/features_test.go).
 e2e-kind: ## the same tests on kind: real kubelets, fake LVM on loop devices; needs a container engine
-	$(GO) test -tags=e2e -count=1 -v -timeout=60m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite -args -kind
+	$(GO) test -tags=e2e -count=1 -v -timeout=90m $(if $(TESTS),-run '$(TESTS)') ./e2e/suite -args -kind
 
 # A machine without a container engine and a registry gets both here, as root.
 e2e-kind-short: ## the part of e2e-kind that is part of .ci/run, with an engine and a node image of its own making

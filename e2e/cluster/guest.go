@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -246,14 +247,30 @@ func (s *nodeSpec) kubelet(ctx context.Context) error {
 func pidFile(program string) string  { return "/run/" + program + ".pid" }
 func holdFile(program string) string { return "/run/" + program + ".hold" }
 
-// keepRunning starts a program and starts it again when it ends, as systemd does.
+// systemGroup is the cgroup of kubelet and containerd. In the root cgroup each of their threads
+// would weigh more than all pods together, and the agent's lvm would hardly run while pods start.
+const systemGroup = "/sys/fs/cgroup/system.slice"
+
+// keepRunning starts a program and starts it again when it ends, in a cgroup beside that of
+// the pods, as systemd does.
 func (s *nodeSpec) keepRunning(name string, args ...string) error {
 	log, err := os.OpenFile(filepath.Join(s.Logs, name+".log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(systemGroup, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Dir(systemGroup)+"/cgroup.subtree_control", []byte("+cpu"), 0o644); err != nil {
+		return err
+	}
+	group, err := os.Open(systemGroup)
+	if err != nil {
+		return err
+	}
 	start := func() (*exec.Cmd, error) {
 		cmd := exec.Command(name, args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.Env = append(os.Environ(), "GOGC=400") // memory is there, time is short
 		if err := cmd.Start(); err != nil {
