@@ -45,25 +45,38 @@ func (c *kase) findAgent(n *cluster.Node) (agent, error) {
 	return agent{}, fmt.Errorf("none of %d pods runs", len(pods.Items))
 }
 
-// metric is nil when the agent of a node shows a metric, with its labels, of this value.
-func (c *kase) metric(n *cluster.Node, name, value string) error {
+// metrics are what the agent of a node shows: values by name with labels.
+func (c *kase) metrics(n *cluster.Node) (map[string]string, error) {
 	a, err := c.findAgent(n)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all, err := the.Client.CoreV1().Pods(lab.Namespace).ProxyGet("http", a.pod, "9808", "metrics", nil).DoRaw(c.ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	values := map[string]string{}
 	for _, line := range strings.Split(string(all), "\n") {
-		if has, ok := strings.CutPrefix(line, name+" "); ok {
-			if has == value {
-				return nil
-			}
-			return fmt.Errorf("%s is %s", name, has)
+		if i := strings.LastIndex(line, " "); i > 0 && line[0] != '#' {
+			values[line[:i]] = line[i+1:]
 		}
 	}
-	return errors.New("there is no " + name)
+	return values, nil
+}
+
+// metric is nil when the agent of a node shows a metric, with its labels, of this value.
+func (c *kase) metric(n *cluster.Node, name, value string) error {
+	all, err := c.metrics(n)
+	if err != nil {
+		return err
+	}
+	switch has, ok := all[name]; {
+	case !ok:
+		return errors.New("there is no " + name)
+	case has != value:
+		return fmt.Errorf("%s is %s", name, has)
+	}
+	return nil
 }
 
 // gone is nil when there is no pod of that name.
