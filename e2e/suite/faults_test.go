@@ -5,6 +5,7 @@
 package suite
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -81,23 +82,27 @@ func TestAgentIsKilledDuringChurn(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	stays := c.start(c.pod("stays", c.kinds("stays")...))
-	stop, stopped := make(chan struct{}), make(chan int)
+	ctx, stop := context.WithCancel(c.ctx)
+	stopped := make(chan int, 1)
 	go func() {
 		kills := 0
 		defer func() { stopped <- kills }()
 		for {
 			select {
-			case <-stop:
+			case <-ctx.Done():
 				return
-			case <-time.After(time.Duration(random.IntN(4000)) * time.Millisecond):
+			// An agent is away for some five seconds, and kubelet waits longer and longer between
+			// its tries, up to two minutes: with one kill each six seconds, some never met it.
+			case <-time.After(time.Duration(random.IntN(12000)) * time.Millisecond):
 			}
 			n := the.Nodes()[random.IntN(nodes)]
 			// Its container is started again.
-			if _, err := n.Run(c.ctx, "sh", "-c", agents("kill -9 ${p#/proc/}")); err == nil {
+			if _, err := n.Run(ctx, "sh", "-c", agents("kill -9 ${p#/proc/}")); err == nil {
 				kills++
 			}
 		}
 	}()
+	defer stop() // also when the test fails: the next ones need their agents
 	const pods, atOnce = 18, 6
 	for i := 0; i < pods; i += atOnce {
 		for j := i; j < i+atOnce; j++ {
@@ -110,7 +115,7 @@ func TestAgentIsKilledDuringChurn(t *testing.T) {
 			require.NoError(t, the.Client.CoreV1().Pods(c.namespace).Delete(c.ctx, fmt.Sprintf("p%d", j), metav1.DeleteOptions{}))
 		}
 	}
-	close(stop)
+	stop()
 	t.Logf("the agents were killed %d times", <-stopped)
 	c.removePod("stays")
 	again := c.start(c.pod("stays", claimed("stays-fs", false), claimed("stays-raw", true)))
