@@ -74,10 +74,11 @@ func outside(ctx context.Context) (int, error) {
 		// An agent that is killed comes back at once, however often: kubelet would wait up to
 		// five minutes.
 		// A hundred containers that start at once on the only processor of a microVM take longer
-		// than kubelet's two minutes each: it would give up all of them, and begin again.
+		// than kubelet's two minutes each: it would give up all of them, and begin again. Much
+		// more is no better: what containerd never answers is asked for again only then.
 		Kubelet: map[string]any{
 			"crashLoopBackOff":      map[string]any{"maxContainerRestartPeriod": "2s"},
-			"runtimeRequestTimeout": "15m",
+			"runtimeRequestTimeout": "5m",
 		},
 	})
 }
