@@ -87,6 +87,12 @@ func (f filesystem) canGrow(from, to int64) error {
 	return nil
 }
 
+// isFilesystem says whether podlv makes filesystems of this name.
+func isFilesystem(name string) bool {
+	_, ok := filesystems[name]
+	return ok
+}
+
 // filesystemNamed looks a filesystem up.
 func filesystemNamed(name string) (filesystem, error) {
 	f, ok := filesystems[name]

@@ -83,6 +83,9 @@ func (v *inline) bring(ctx context.Context, q inlineRequest, vg string) error {
 	if !isInline(l) {
 		return fmt.Errorf("%w: LV %s/%s is not an inline volume of podlv (tags: %s); it is left alone", errCondition, l.VG, l.Name, list(l.Tags))
 	}
+	if made, _ := l.TagValue(tagFS); !isFilesystem(made) {
+		return fmt.Errorf("%w: LV %s/%s has the filesystem %q by its tag %s, and podlv makes %s; it is left alone", errCondition, l.VG, l.Name, made, tagFS, list(filesystemNames()))
+	}
 	if err := q.follow(l, v.classes.Get()); err != nil {
 		return err
 	}

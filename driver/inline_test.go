@@ -258,6 +258,49 @@ func TestForeignVolumeOfTheSameName(t *testing.T) {
 	require.Equal(t, []string{v.handle()}, n.volumes())
 }
 
+// A disk of elsewhere may hold a VG with an LV of the same name and tags, as the copy
+// of a disk does. Whatever the order of the report, the volume is the one that is
+// mounted, else the one in a pool.
+func TestVolumeThatIsInTwoVGs(t *testing.T) {
+	n := newFakeNode(t)
+	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
+	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	v := newVolume("web", "64Mi")
+	n.published(v)
+	copied := []string{"lvcreate", "--yes", "--name", v.handle(), "--size", "64m"}
+	for tag := range strings.SplitSeq(strings.TrimSpace(n.lvm("lvs", "--noheadings", "-o", "lv_tags", "vg0/"+v.handle())), ",") {
+		copied = append(copied, "--addtag", tag)
+	}
+	n.lvm(append(copied, "vg1")...)
+
+	require.NoError(t, n.host.Unmount(n.target(v)))
+	n.restart()
+	require.NoError(t, n.publish(v))
+	require.Equal(t, "data of web", n.read(v))
+
+	n.classes = classes(t, strings.ReplaceAll(onePool, "vg0", "vg1"))
+	n.restart()
+	require.NoError(t, n.publish(v), "the class has moved to where the copy is, and the volume is mounted")
+	require.NoError(t, n.unpublish(v))
+	require.Empty(t, n.volumes())
+	require.Contains(t, n.lvm("lvs", "--noheadings", "-o", "lv_name", "vg1"), v.handle())
+}
+
+func TestVolumeOfAnUnknownFilesystem(t *testing.T) {
+	for _, tag := range []string{"", "podlv.fs=zfs"} {
+		n := newFakeNode(t)
+		v := newVolume("web", "64Mi")
+		n.published(v)
+		require.NoError(t, n.host.Unmount(n.target(v)))
+		n.lvm("lvchange", "--deltag", "podlv.fs=ext4", "vg0/"+v.handle())
+		if tag != "" {
+			n.lvm("lvchange", "--addtag", tag, "vg0/"+v.handle())
+		}
+		requireCode(t, n.publish(v), codes.FailedPrecondition, "has the filesystem", "by its tag podlv.fs", "podlv makes btrfs, ext4, xfs", "left alone")
+		require.Equal(t, []string{v.handle()}, n.volumes())
+	}
+}
+
 func TestVolumeGroupThatVanished(t *testing.T) {
 	n := newFakeNode(t)
 	v := newVolume("web", "64Mi")

@@ -5,7 +5,10 @@ package driver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+
+	"github.com/podlv/podlv/lvm"
 )
 
 // places knows the VG of every inline volume of the node: from one report at the
@@ -31,10 +34,26 @@ func newPlaces() *places {
 	return &places{known: map[string]place{}, opened: make(chan struct{})}
 }
 
-// open says that the first report was read.
-func (p *places) open() {
+// learn reads the first report. A disk of elsewhere, as the copy of one, may hold an LV
+// of a volume's name and tags: the volume is the one that is mounted, else the one in a
+// pool's VG, else the first of the report.
+func (p *places) learn(groups []lvm.VolumeGroup, mounted map[string]bool, pools []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, better := range []func(lvm.LogicalVolume) bool{
+		func(l lvm.LogicalVolume) bool { return mounted[l.VG+"/"+l.Name] },
+		func(l lvm.LogicalVolume) bool { return slices.Contains(pools, l.VG) },
+		func(lvm.LogicalVolume) bool { return true },
+	} {
+		for _, g := range groups {
+			for _, l := range g.LogicalVolumes {
+				if _, known := p.known[l.Name]; !known && isInline(l) && better(l) {
+					class, _ := l.TagValue(tagClass)
+					p.known[l.Name] = place{vg: l.VG, class: class}
+				}
+			}
+		}
+	}
 	select {
 	case <-p.opened:
 	default:

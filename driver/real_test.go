@@ -366,15 +366,15 @@ func TestRealForeignVolumesSurvive(t *testing.T) {
 	n.lvm("vgcreate", "vg1", n.disks[1])
 	n.flags = []string{"--reaper-interval=300ms", "--reaper-min-age=0s"}
 	n.start()
-	v := newVolume("foreign", "64Mi")
+	v, other := newVolume("foreign", "64Mi"), newVolume("other", "64Mi")
 	n.lvm("lvcreate", "--yes", "-n", "admin", "-L", "32m", "vg0")
 	n.lvm("lvcreate", "--yes", "-n", v.handle(), "-L", "64m", "vg0") // ours by name, not by tag
-	n.lvm("lvcreate", "--yes", "-n", v.handle(), "-L", "64m", "--addtag", "podlv.dev", "--addtag", "podlv.kind=inline", "--addtag", "podlv.pod=a/b/c", "vg1")
+	n.lvm("lvcreate", "--yes", "-n", other.handle(), "-L", "64m", "--addtag", "podlv.dev", "--addtag", "podlv.kind=inline", "--addtag", "podlv.pod=a/b/c", "vg1")
 	requireCode(t, n.publish(v), codes.FailedPrecondition, "not an inline volume of podlv")
 	require.NoError(t, n.unpublish(v))
 	time.Sleep(2 * time.Second)
 	require.ElementsMatch(t, []string{"admin", v.handle()}, n.volumes())
-	require.Contains(t, n.lvm("lvs", "--noheadings", "-o", "lv_name", "vg1"), v.handle(), "vg1 is in no pool: not ours to clean")
+	require.Contains(t, n.lvm("lvs", "--noheadings", "-o", "lv_name", "vg1"), other.handle(), "vg1 is in no pool: not ours to clean")
 }
 
 func TestRealReaperRemovesWhatNobodyWillUnpublish(t *testing.T) {

@@ -57,13 +57,9 @@ func (d *Driver) recover(ctx context.Context) error {
 			if l.HasTag(Owner) && l.HasTag(tagNew) && mounted[l.VG+"/"+l.Name] {
 				d.settle.add(l.VG, l.Name)
 			}
-			if isInline(l) {
-				class, _ := l.TagValue(tagClass)
-				d.node.inline.places.set(l.Name, place{vg: l.VG, class: class})
-			}
 		}
 	}
-	d.node.inline.places.open()
+	d.node.inline.places.learn(groups, mounted, d.config.Classes.Get().VolumeGroups())
 	d.node.persistent.learn(groups)
 	d.node.persistent.sweep(ctx, groups, d.config.Classes.Get())
 	return nil
