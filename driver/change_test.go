@@ -150,8 +150,10 @@ classes: [{name: ssd, pool: ssd, default: true, layout: raid1, copies: 2}]
 
 func TestHungLVMIsToldByReadinessWithoutMoreCommands(t *testing.T) {
 	n := newFakeNode(t)
+	require.NoError(t, n.agent.Ready(context.Background()), "by the report of the start")
 	release := n.host.Hang("fullreport")
 	defer release()
+	n.clock.Step(time.Minute) // that is too old
 	for range 5 {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		require.ErrorContains(t, n.agent.Ready(ctx), "LVM does not answer; its oldest command has been running for")

@@ -122,7 +122,7 @@ func New(c Config) (*Driver, error) {
 	}
 	space := &spaceWaiter{lvm: d.client, model: d.model, publisher: d.publish, pods: c.Pods, clock: c.Clock, log: c.Log}
 	d.keeper = newKeeper(d.client, c.Classes, space, events{recorder: c.Events, node: c.NodeName}, c.Clock, c.Log)
-	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, classes: c.Classes}}
+	d.identity = &identity{version: c.Version, prober: &prober{lvm: d.client, model: d.model, classes: c.Classes}}
 	volumes := &persistent{
 		lvm: d.client, model: d.model, devices: c.Devices, filesystem: c.Filesystem, mounts: c.Mounter, settle: d.settle, space: space,
 		keeper: d.keeper, clock: c.Clock, metrics: d.metrics, log: c.Log,

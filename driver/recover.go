@@ -65,10 +65,12 @@ func (d *Driver) recover(ctx context.Context) error {
 	return nil
 }
 
-// prober asks LVM whether the node can serve its device classes. However often it
-// is asked, one report runs at a time: probes must not pile up before a hung LVM.
+// prober says whether the node can serve its device classes, by the report that others
+// use, too. However often it is asked, one waits for that: probes must not pile up before
+// a hung LVM.
 type prober struct {
 	lvm     *lvm.Client
+	model   *model
 	classes *ClassSource
 	flight  singleflight.Group
 }
@@ -76,7 +78,8 @@ type prober struct {
 // ready says why the node cannot serve its device classes.
 func (p *prober) ready(ctx context.Context) error {
 	report := p.flight.DoChan("report", func() (any, error) {
-		return p.lvm.VolumeGroups(context.WithoutCancel(ctx))
+		groups, _, err := p.model.volumeGroups(context.WithoutCancel(ctx))
+		return groups, err
 	})
 	select {
 	case r := <-report:

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,15 +85,16 @@ func Start(ctx context.Context, text string) (*Lab, error) {
 }
 
 // Install installs podlv with Helm and waits until each node's kubelet knows it. The VGs that
-// the values name must be there, or be made meanwhile.
-func (l *Lab) Install(ctx context.Context) error {
+// the values name must be there, or be made meanwhile. What is more than the lab's and the
+// plan's values is said as Helm's arguments.
+func (l *Lab) Install(ctx context.Context, more ...string) error {
 	if _, err := l.Kubectl(ctx, nil, "apply", "-f", filepath.Join(l.plan.Dir, crdFolder)); err != nil {
 		return err
 	}
 	if _, err := l.Kubectl(ctx, strings.NewReader(namespaceManifest), "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if err := l.Helm(ctx, append([]string{"install", "podlv"}, l.Chart()...)...); err != nil {
+	if err := l.Helm(ctx, slices.Concat([]string{"install", "podlv"}, l.Chart(), more)...); err != nil {
 		return err
 	}
 	for _, n := range l.Nodes() {

@@ -21,7 +21,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/e2e/cluster"
 )
@@ -57,7 +56,6 @@ var (
 // idle is a pod whose container does nothing.
 func (c *kase) idle(name, node string, volumes []volume) *corev1.Pod {
 	pod := c.pod(name, volumes...)
-	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](0)
 	pod.Spec.Containers[0].Command, pod.Spec.Containers[0].Args = []string{"sleep", "infinity"}, nil
 	return on(node, pod)
 }
@@ -171,14 +169,7 @@ func BenchmarkPodsAtOnce(b *testing.B) {
 		require.Equal(b, before.pid, after.pid, "the agent was started again")
 		fmt.Printf("\n%d pods at once with %s: %.1f s, %.2f s a pod; agent: %.2f s of a processor, its programs %.2f s; %d KiB resident, %d anonymous; lvm commands: %s\n",
 			*burstPods, kind.name, took[i].Seconds(), took[i].Seconds()/float64(*burstPods), after.own-before.own, after.programs-before.programs, after.resident, after.anonymous, after.commandsSince(before))
-		require.NoError(b, the.Client.CoreV1().Pods(c.namespace).DeleteCollection(c.ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
-		c.until("the pods are gone", func() error {
-			pods, err := the.Client.CoreV1().Pods(c.namespace).List(c.ctx, metav1.ListOptions{})
-			if err == nil && len(pods.Items) > 0 {
-				err = fmt.Errorf("there are %d", len(pods.Items))
-			}
-			return err
-		})
+		c.removeAllPods()
 	}
 	b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "inline/emptyDir")
 }
