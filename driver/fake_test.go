@@ -275,3 +275,33 @@ func (f fakeFolders) Alive(context.Context) (map[string]bool, error) {
 	}
 	return uids, nil
 }
+
+// impatient is the context of a call that gives up on what hangs: its deadline passes a
+// moment after a step of the host began to, however long the machine took to get there.
+func (n *fakeNode) impatient() context.Context {
+	c := impatient{Context: n.t.Context(), over: make(chan struct{})}
+	go func() {
+		for n.host.Hanging() == 0 && c.Context.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(50 * time.Millisecond) // who waits for what hangs already gets as far, too
+		close(c.over)
+	}()
+	return c
+}
+
+type impatient struct {
+	context.Context
+	over chan struct{}
+}
+
+func (c impatient) Done() <-chan struct{} { return c.over }
+
+func (c impatient) Err() error {
+	select {
+	case <-c.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}

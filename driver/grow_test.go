@@ -23,10 +23,8 @@ func growth(t *testing.T, class string) (*fakeNode, *claim) {
 	return n, c
 }
 
-// expandFor gives up after a while, as kubelet does.
-func (n *fakeNode) expandFor(d time.Duration, c *claim, size int64) error {
-	ctx, cancel := context.WithTimeout(n.t.Context(), d)
-	defer cancel()
+// expandIn expands within a context: kubelet gives up after a while.
+func (n *fakeNode) expandIn(ctx context.Context, c *claim, size int64) error {
 	_, err := n.node.NodeExpandVolume(ctx, expandRequestFor(c, size))
 	return err
 }
@@ -37,11 +35,11 @@ func TestGrowthIsZeroedBeforeItIsSeen(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			n, c := growth(t, class)
 			release := n.host.Hang("zero")
-			requireCode(t, n.expandFor(50*time.Millisecond, c, 200*mib), codes.DeadlineExceeded, "being zeroed")
+			requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded, "being zeroed")
 			size, err := n.host.DeviceSize(c.device())
 			require.NoError(t, err)
 			require.EqualValues(t, 64*mib, size)
-			requireCode(t, n.expandFor(50*time.Millisecond, c, 200*mib), codes.DeadlineExceeded, "being zeroed")
+			requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded, "being zeroed")
 			release()
 			size, err = n.expand(c, 100*mib)
 			require.NoError(t, err, "who asks for less waits for what is under way")
@@ -55,7 +53,7 @@ func TestGrowthIsZeroedBeforeItIsSeen(t *testing.T) {
 func TestGrowthWhoseExtentsAreLostBeginsAgain(t *testing.T) {
 	n, c := growth(t, "ssd")
 	n.host.FailNext("lvextend", lvm.ExitError{Code: 5, Stderr: "somebody was faster"})
-	requireCode(t, n.expandFor(time.Minute, c, 200*mib), codes.Unavailable, "somebody was faster")
+	requireCode(t, n.expandIn(t.Context(), c, 200*mib), codes.Unavailable, "somebody was faster")
 	require.ElementsMatch(t, []string{"pool", c.name}, n.volumes())
 	size, err := n.expand(c, 200*mib)
 	require.NoError(t, err)
@@ -66,7 +64,7 @@ func TestGrowthWhoseExtentsAreLostBeginsAgain(t *testing.T) {
 func TestDeleteEndsGrowth(t *testing.T) {
 	n, c := growth(t, "ssd")
 	release := n.host.Hang("zero")
-	requireCode(t, n.expandFor(50*time.Millisecond, c, 200*mib), codes.DeadlineExceeded)
+	requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded)
 	require.NoError(t, n.take(c, "a"))
 	require.NoError(t, n.unstage(c))
 	go func() {
@@ -82,7 +80,7 @@ func TestGrowthOfADeadAgentIsSwept(t *testing.T) {
 	n, c := growth(t, "ssd")
 	release := n.host.Hang("zero")
 	defer release()
-	requireCode(t, n.expandFor(50*time.Millisecond, c, 200*mib), codes.DeadlineExceeded)
+	requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded)
 	require.Len(t, n.volumes(), 3)
 	n.host.Reboot()
 	n.restart()
@@ -92,7 +90,7 @@ func TestGrowthOfADeadAgentIsSwept(t *testing.T) {
 func TestGrowthWithAThickSnapshotIsRefused(t *testing.T) {
 	n, c := growth(t, "ssd")
 	n.lvm("lvcreate", "--yes", "--snapshot", "--name", "rescue", "--size", "16m", c.id)
-	requireCode(t, n.expandFor(time.Minute, c, 200*mib), codes.FailedPrecondition, "thick snapshot rescue")
+	requireCode(t, n.expandIn(t.Context(), c, 200*mib), codes.FailedPrecondition, "thick snapshot rescue")
 	require.ElementsMatch(t, []string{"pool", c.name, "rescue"}, n.volumes())
 }
 
@@ -103,14 +101,12 @@ func TestNothingIsMadeWhileGrowthChangesHands(t *testing.T) {
 	n.restart()
 	release := n.host.Hang("lvextend")
 	done := make(chan error, 1)
-	go func() { done <- n.expandFor(time.Minute, c, 200*mib) }()
+	go func() { done <- n.expandIn(t.Context(), c, 200*mib) }()
 	require.Eventually(t, func() bool {
 		log := n.host.Log()
 		return strings.Contains(log[len(log)-1], "lvremove")
 	}, 10*time.Second, time.Millisecond, "the temporary LV is gone, the volume has not grown")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := n.control.CreateVolume(ctx, n.createRequest(newClaim("b", 64*mib)))
+	_, err := n.control.CreateVolume(n.impatient(), n.createRequest(newClaim("b", 64*mib)))
 	requireCode(t, err, codes.DeadlineExceeded, "wait for another volume of pool")
 	release()
 	require.NoError(t, <-done)

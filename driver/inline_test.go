@@ -365,9 +365,7 @@ func TestHungCommandIsToldAndLeavesNothing(t *testing.T) {
 	v := newVolume("web", "64Mi")
 	require.NoError(t, n.mkdir(path.Dir(n.target(v))))
 	release := n.host.Hang("lvcreate")
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	_, err := n.node.NodePublishVolume(ctx, n.request(v))
+	_, err := n.node.NodePublishVolume(n.impatient(), n.request(v))
 	requireCode(t, err, codes.DeadlineExceeded, "lvm lvcreate", "is still running after")
 
 	// kubelet takes it for uncertain and unpublishes: the removal waits for its
@@ -405,9 +403,7 @@ func TestPublishAfterOneThatGaveUp(t *testing.T) {
 			v := newVolume("web", "64Mi")
 			require.NoError(t, n.mkdir(path.Dir(n.target(v))))
 			release := prepare(n, v)
-			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-			defer cancel()
-			_, err := n.node.NodePublishVolume(ctx, n.request(v))
+			_, err := n.node.NodePublishVolume(n.impatient(), n.request(v))
 			requireCode(t, err, codes.DeadlineExceeded, "lvm lvcreate")
 			release()
 			require.Eventually(t, func() bool { return n.agent.Running() == 0 }, 10*time.Second, time.Millisecond)

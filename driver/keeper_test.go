@@ -118,9 +118,7 @@ func TestSnapshotThatBreaksWhileItIsCopied(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			release := n.host.Hang("copy")
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			_, err := n.control.CreateVolume(ctx, n.createRequest(row.claim))
+			_, err := n.control.CreateVolume(n.impatient(), n.createRequest(row.claim))
 			requireCode(t, err, codes.DeadlineExceeded)
 			n.flood(source, 2*mib, 60*mib)
 			done := make(chan error, 1)

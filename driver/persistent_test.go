@@ -169,9 +169,7 @@ func TestZeroingOutlivesItsCall(t *testing.T) {
 	n.dirty(256 * mib)
 	release := n.host.Hang("zero")
 	c := newClaim("a", 64*mib).raw()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+	_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 	requireCode(t, err, codes.DeadlineExceeded, "being zeroed")
 	c.id = "vg0/" + c.name
 	list, err := n.control.ListVolumes(t.Context(), &csi.ListVolumesRequest{})
@@ -188,9 +186,7 @@ func TestDeleteEndsZeroing(t *testing.T) {
 	n := newWideNode(t)
 	release := n.host.Hang("zero")
 	c := newClaim("a", 64*mib).raw()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+	_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 	requireCode(t, err, codes.DeadlineExceeded)
 	c.id = "vg0/" + c.name
 	go func() {

@@ -3,7 +3,6 @@
 package driver_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -379,9 +378,7 @@ func TestCopyOutlivesItsCall(t *testing.T) {
 			n.inUse(source)
 			c := newClaim("copy", 16*mib).copyOf(source)
 			release := n.host.Hang(step)
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+			_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 			requireCode(t, err, codes.DeadlineExceeded, "being copied")
 			c.id = "vg0/" + c.name
 			list, err := n.control.ListVolumes(t.Context(), &csi.ListVolumesRequest{})
@@ -415,9 +412,7 @@ func TestBeginningOfACopyOutlivesItsCall(t *testing.T) {
 	c := newClaim("copy", 16*mib).copyOf(source)
 	n.host.ResetSteps()
 	release := n.host.Hang("lvcreate") // of the snapshot to copy from
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+	_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 	requireCode(t, err, codes.DeadlineExceeded, "being copied", "goes on")
 	release()
 	require.NoError(t, n.create(c))
@@ -435,9 +430,7 @@ func TestDeleteEndsACopy(t *testing.T) {
 	n.inUse(source)
 	c := newClaim("copy", 16*mib).copyOf(source)
 	release := n.host.Hang("copy")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+	_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 	requireCode(t, err, codes.DeadlineExceeded)
 	c.id = "vg0/" + c.name
 	go func() {

@@ -3,11 +3,9 @@
 package driver_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -20,9 +18,7 @@ func TestSpaceOfAHungCommandIsNotGivenTwice(t *testing.T) {
 	n.classes = classes(t, strings.Replace(allLayouts, "volumeGroup: vg0}", "volumeGroup: vg0, reserve: 1Gi}", 1))
 	n.restart()
 	create := func(c *claim) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := n.control.CreateVolume(ctx, n.createRequest(c))
+		_, err := n.control.CreateVolume(n.impatient(), n.createRequest(c))
 		return err
 	}
 	release := n.host.Hang("lvcreate")

@@ -46,6 +46,7 @@ type faults struct {
 	errs   map[string][]error
 	delays map[string]time.Duration
 	hangs  map[string][]*hang
+	waits  int // steps that hang now
 }
 
 type hang struct{ release chan struct{} }
@@ -149,6 +150,13 @@ func (h *Host) Hang(verb string) (release func()) {
 	}
 }
 
+// Hanging is how many steps hang now.
+func (h *Host) Hanging() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.faults.waits
+}
+
 // CrashAfter lets step n complete and the process die then: the caller of the
 // step gets ErrCrashed as everybody after it does. Steps count from 1.
 func (h *Host) CrashAfter(n int) {
@@ -198,6 +206,9 @@ func (h *Host) step(ctx context.Context, verb, text string, body func(*step) err
 		return h.runStep(verb, text, body)
 	}
 	boots := h.boots
+	if g != nil {
+		f.waits++
+	}
 	h.mu.Unlock()
 
 	done := make(chan error, 1)
@@ -210,6 +221,9 @@ func (h *Host) step(ctx context.Context, verb, text string, body func(*step) err
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
+		if g != nil {
+			f.waits--
+		}
 		if h.boots != boots {
 			done <- ErrCrashed
 			return

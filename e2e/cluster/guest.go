@@ -60,6 +60,7 @@ func NodeMain(args []string) error {
 		{"disks", s.disks},
 		{"network", s.network},
 		{"agent", s.agent},
+		{"cgroup", makeSystemGroup},
 		{"containerd", s.containerd},
 		{"images", s.images},
 		{"clock speed", s.clockSpeed},
@@ -251,17 +252,18 @@ func holdFile(program string) string { return "/run/" + program + ".hold" }
 // would weigh more than all pods together, and the agent's lvm would hardly run while pods start.
 const systemGroup = "/sys/fs/cgroup/system.slice"
 
+func makeSystemGroup(context.Context) error {
+	if err := os.MkdirAll(systemGroup, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Dir(systemGroup)+"/cgroup.subtree_control", []byte("+cpu"), 0o644)
+}
+
 // keepRunning starts a program and starts it again when it ends, in a cgroup beside that of
 // the pods, as systemd does.
 func (s *nodeSpec) keepRunning(name string, args ...string) error {
 	log, err := os.OpenFile(filepath.Join(s.Logs, name+".log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(systemGroup, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Dir(systemGroup)+"/cgroup.subtree_control", []byte("+cpu"), 0o644); err != nil {
 		return err
 	}
 	group, err := os.Open(systemGroup)
