@@ -112,14 +112,17 @@ func (l *Lab) Chart() []string {
 		return nil // helm says that there is no chart
 	}
 	args := []string{filepath.Join(l.plan.Dir, chartFolder), "--namespace=" + Namespace, "--values=" + own, "--values=" + l.plan.Values}
-	if l.plan.Kind != nil {
-		ofKind := filepath.Join(l.plan.Dir, "kind-values.yaml")
-		if err := os.WriteFile(ofKind, []byte(kindValues), 0o644); err != nil {
-			return nil
-		}
-		args = append(args, "--values="+ofKind)
+	return append(args, l.KindValues()...)
+}
+
+// KindValues is the arguments that any chart of podlv needs on nodes of kind; none elsewhere.
+func (l *Lab) KindValues() []string {
+	if l.plan.Kind == nil {
+		return nil
 	}
-	return args
+	file := filepath.Join(l.plan.Dir, "kind-values.yaml")
+	_ = os.WriteFile(file, []byte(kindValues), 0o644) // else helm says that it is not there
+	return []string{"--values=" + file}
 }
 
 // Helm runs helm as an administrator.

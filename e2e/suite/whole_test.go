@@ -111,10 +111,10 @@ func (c *kase) previous() []string {
 	for _, n := range the.Nodes() {
 		require.NoError(c, n.LoadImage(c.ctx, file))
 	}
-	return []string{
+	return append([]string{
 		filepath.Join(tree, "deploy", "chart"), "--namespace=" + lab.Namespace,
 		"--values=" + filepath.Join(tree, "e2e", "lab", "values.yaml"), "--values=" + filepath.Join(tree, "e2e", "suite", "values.yaml"), "--set=image.tag=" + tag,
-	}
+	}, the.KindValues()...)
 }
 
 // restoresPodlv has the case's end install podlv as it was, should the test have failed
