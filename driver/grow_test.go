@@ -3,7 +3,6 @@
 package driver_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -23,9 +22,9 @@ func growth(t *testing.T, class string) (*fakeNode, *claim) {
 	return n, c
 }
 
-// expandIn expands within a context: kubelet gives up after a while.
-func (n *fakeNode) expandIn(ctx context.Context, c *claim, size int64) error {
-	_, err := n.node.NodeExpandVolume(ctx, expandRequestFor(c, size))
+// expandImpatiently gives up on what hangs, as kubelet does after a while.
+func (n *fakeNode) expandImpatiently(c *claim, size int64) error {
+	_, err := n.node.NodeExpandVolume(n.impatient(), expandRequestFor(c, size))
 	return err
 }
 
@@ -35,11 +34,11 @@ func TestGrowthIsZeroedBeforeItIsSeen(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			n, c := growth(t, class)
 			release := n.host.Hang("zero")
-			requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded, "being zeroed")
+			requireCode(t, n.expandImpatiently(c, 200*mib), codes.DeadlineExceeded, "being zeroed")
 			size, err := n.host.DeviceSize(c.device())
 			require.NoError(t, err)
 			require.EqualValues(t, 64*mib, size)
-			requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded, "being zeroed")
+			requireCode(t, n.expandImpatiently(c, 200*mib), codes.DeadlineExceeded, "being zeroed")
 			release()
 			size, err = n.expand(c, 100*mib)
 			require.NoError(t, err, "who asks for less waits for what is under way")
@@ -53,7 +52,8 @@ func TestGrowthIsZeroedBeforeItIsSeen(t *testing.T) {
 func TestGrowthWhoseExtentsAreLostBeginsAgain(t *testing.T) {
 	n, c := growth(t, "ssd")
 	n.host.FailNext("lvextend", lvm.ExitError{Code: 5, Stderr: "somebody was faster"})
-	requireCode(t, n.expandIn(t.Context(), c, 200*mib), codes.Unavailable, "somebody was faster")
+	_, err := n.expand(c, 200*mib)
+	requireCode(t, err, codes.Unavailable, "somebody was faster")
 	require.ElementsMatch(t, []string{"pool", c.name}, n.volumes())
 	size, err := n.expand(c, 200*mib)
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestGrowthWhoseExtentsAreLostBeginsAgain(t *testing.T) {
 func TestDeleteEndsGrowth(t *testing.T) {
 	n, c := growth(t, "ssd")
 	release := n.host.Hang("zero")
-	requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded)
+	requireCode(t, n.expandImpatiently(c, 200*mib), codes.DeadlineExceeded)
 	require.NoError(t, n.take(c, "a"))
 	require.NoError(t, n.unstage(c))
 	go func() {
@@ -80,7 +80,7 @@ func TestGrowthOfADeadAgentIsSwept(t *testing.T) {
 	n, c := growth(t, "ssd")
 	release := n.host.Hang("zero")
 	defer release()
-	requireCode(t, n.expandIn(n.impatient(), c, 200*mib), codes.DeadlineExceeded)
+	requireCode(t, n.expandImpatiently(c, 200*mib), codes.DeadlineExceeded)
 	require.Len(t, n.volumes(), 3)
 	n.host.Reboot()
 	n.restart()
@@ -90,7 +90,8 @@ func TestGrowthOfADeadAgentIsSwept(t *testing.T) {
 func TestGrowthWithAThickSnapshotIsRefused(t *testing.T) {
 	n, c := growth(t, "ssd")
 	n.lvm("lvcreate", "--yes", "--snapshot", "--name", "rescue", "--size", "16m", c.id)
-	requireCode(t, n.expandIn(t.Context(), c, 200*mib), codes.FailedPrecondition, "thick snapshot rescue")
+	_, err := n.expand(c, 200*mib)
+	requireCode(t, err, codes.FailedPrecondition, "thick snapshot rescue")
 	require.ElementsMatch(t, []string{"pool", c.name, "rescue"}, n.volumes())
 }
 
@@ -101,7 +102,10 @@ func TestNothingIsMadeWhileGrowthChangesHands(t *testing.T) {
 	n.restart()
 	release := n.host.Hang("lvextend")
 	done := make(chan error, 1)
-	go func() { done <- n.expandIn(t.Context(), c, 200*mib) }()
+	go func() {
+		_, err := n.expand(c, 200*mib)
+		done <- err
+	}()
 	require.Eventually(t, func() bool {
 		log := n.host.Log()
 		return strings.Contains(log[len(log)-1], "lvremove")
