@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/podlv/podlv/driver"
-	"github.com/podlv/podlv/fakelvm"
 	"github.com/podlv/podlv/lvm"
 )
 
@@ -22,8 +21,7 @@ import (
 
 func TestVolumeStaysWhereItIsWhenItsPoolMoves(t *testing.T) {
 	n := newFakeNode(t)
-	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	n.addVG1()
 	v := newVolume("web", "64Mi")
 	n.pod(v)
 	n.published(v)
@@ -45,8 +43,7 @@ func TestVolumeStaysWhereItIsWhenItsPoolMoves(t *testing.T) {
 func TestReaperTellsOfOrphansInForeignVolumeGroups(t *testing.T) {
 	n := newFakeNode(t)
 	v := orphaned(t, n)
-	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	n.addVG1()
 	n.classes = classes(t, strings.Replace(onePool, "vg0", "vg1", 1))
 	var log bytes.Buffer
 	n.log = &log
@@ -105,8 +102,7 @@ func TestSettlingIsTriedAgain(t *testing.T) {
 
 func TestHungVolumeGroupDoesNotKeepOthersFromSettling(t *testing.T) {
 	n := newFakeNode(t)
-	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	n.addVG1()
 	n.classes = classes(t, `
 pools: [{name: ssd, volumeGroup: vg0}, {name: hdd, volumeGroup: vg1}]
 classes: [{name: ssd, pool: ssd, default: true}, {name: hdd, pool: hdd}]

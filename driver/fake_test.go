@@ -125,6 +125,13 @@ func (n *fakeNode) restart() {
 	}
 }
 
+// addVG1 makes a VG beside vg0, of a disk of its own.
+func (n *fakeNode) addVG1() {
+	n.t.Helper()
+	require.NoError(n.t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
+	require.NoError(n.t, n.host.CreateVG("vg1", "/dev/fake1"))
+}
+
 // lvm runs a command that must succeed, as an administrator would.
 func (n *fakeNode) lvm(args ...string) string {
 	n.t.Helper()

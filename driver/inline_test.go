@@ -168,8 +168,7 @@ func TestPublishAgainWithOtherAttributes(t *testing.T) {
 pools: [{name: ssd, volumeGroup: vg0}, {name: hdd, volumeGroup: vg1}]
 classes: [{name: ssd, pool: ssd, default: true}, {name: hdd, pool: hdd}]
 `)
-	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	n.addVG1()
 	n.restart()
 	v := newVolume("web", "64Mi")
 	n.published(v)
@@ -263,8 +262,7 @@ func TestForeignVolumeOfTheSameName(t *testing.T) {
 // mounted, else the one in a pool.
 func TestVolumeThatIsInTwoVGs(t *testing.T) {
 	n := newFakeNode(t)
-	require.NoError(t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-	require.NoError(t, n.host.CreateVG("vg1", "/dev/fake1"))
+	n.addVG1()
 	v := newVolume("web", "64Mi")
 	n.published(v)
 	copied := []string{"lvcreate", "--yes", "--name", v.handle(), "--size", "64m"}

@@ -252,8 +252,7 @@ func TestUnusedVolumeStays(t *testing.T) {
 			n.inCluster()
 		},
 		"its VG is in no pool": func(n *fakeNode, c *claim) {
-			require.NoError(n.t, n.host.AddDisk(fakelvm.Disk{Path: "/dev/fake1", Size: gib}))
-			require.NoError(n.t, n.host.CreateVG("vg1", "/dev/fake1"))
+			n.addVG1()
 			n.classes = classes(n.t, strings.Replace(onePool, "vg0", "vg1", 1))
 			n.inCluster()
 		},
