@@ -31,7 +31,7 @@ func TestADeadProcessTouchesNothing(t *testing.T) {
 		_, err := m.Run(context.Background(), "lvcreate", "--yes", "--name", "begun", "--size", "4m", "vg0")
 		begun <- err
 	}()
-	time.Sleep(200 * time.Millisecond) // nobody can ask whether it hangs
+	require.Eventually(t, func() bool { return h.Hanging() == 1 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, h.MkdirAll("/a"))
 	require.NoError(t, m.MakeTarget("/a/b"), "it lives")
 	close(m.dead)

@@ -44,23 +44,27 @@ type agent struct {
 	calls  []string
 	fail   map[string][]error // by method, for the next calls
 	made   map[string]bool    // targets
-	slow   map[string]time.Duration
+	held   map[string]chan struct{}
 	status *registerapi.RegistrationStatus
 }
 
-// hold makes the calls of a method take so long.
-func (a *agent) hold(method string, d time.Duration) {
+// hold makes the calls of a method wait until release is called.
+func (a *agent) hold(method string) (release func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.slow = map[string]time.Duration{method: d}
+	gate := make(chan struct{})
+	a.held = map[string]chan struct{}{method: gate}
+	return sync.OnceFunc(func() { close(gate) })
 }
 
 // say keeps a call and gives the error that it is to be answered with.
 func (a *agent) say(method, what string) error {
 	a.mu.Lock()
-	d := a.slow[method]
+	gate := a.held[method]
 	a.mu.Unlock()
-	time.Sleep(d)
+	if gate != nil {
+		<-gate
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls = append(a.calls, strings.TrimSpace(method+" "+what))

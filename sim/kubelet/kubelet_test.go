@@ -276,13 +276,15 @@ func TestAPodThatIsGoneByForceIsUnpublished(t *testing.T) {
 // may be gone before the volume is there; it is unpublished all the same.
 func TestAPodThatIsDeletedWhileItsVolumeIsPublished(t *testing.T) {
 	b := newBench(t, nil)
-	b.agent.hold("NodePublishVolume", 300*time.Millisecond)
+	release := b.agent.hold("NodePublishVolume")
+	t.Cleanup(release)
 	b.bind("p", inline("data", nil))
 	b.until("p", Bound)
 	require.Eventually(t, func() bool { return b.host.Exists(podDir("p-uid")) }, 10*time.Second, time.Millisecond)
 	b.remove("p")
 	b.until("p", Gone)
 	require.NotContains(t, methods(b.agent.asked()), "NodePublishVolume", "it is not answered")
+	release()
 	require.Eventually(t, func() bool { return slices.Contains(methods(b.agent.asked()), "NodeUnpublishVolume") }, 10*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return !b.host.Exists(podDir("p-uid")) }, 10*time.Second, time.Millisecond)
 }
