@@ -132,10 +132,15 @@ func (n *realNode) kill() {
 	n.agent = nil
 }
 
+// lvm runs a command and returns what it printed, without its warnings: while a VG is being
+// extended, a report may have one of the PV that is not marked as used yet.
 func (n *realNode) lvm(args ...string) string {
 	n.t.Helper()
-	out, err := exec.Command("lvm", args...).CombinedOutput()
-	require.NoError(n.t, err, "lvm %s: %s", strings.Join(args, " "), out)
+	var warnings bytes.Buffer
+	command := exec.Command("lvm", args...)
+	command.Stderr = &warnings
+	out, err := command.Output()
+	require.NoError(n.t, err, "lvm %s: %s%s", strings.Join(args, " "), out, &warnings)
 	return strings.TrimSpace(string(out))
 }
 

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,8 +36,11 @@ const (
 	containerdSock = "/run/containerd/containerd.sock"
 )
 
-// resultHeader carries how a command of Node.Run ended.
-const resultHeader = "Podlv-Result"
+// result is how a command of Node.Run ended.
+type result struct {
+	Output, Warnings []byte
+	Error            string `json:",omitempty"`
+}
 
 // NodeMain is the first program of a node's machine: it makes the machine a node
 // and serves Node.Run. It returns only when it cannot.
@@ -310,12 +314,15 @@ func (s *nodeSpec) agent(ctx context.Context) error {
 			http.Error(w, "want a list of words", http.StatusBadRequest)
 			return
 		}
-		out, err := exec.CommandContext(r.Context(), command[0], command[1:]...).CombinedOutput()
+		var out, warnings bytes.Buffer
+		cmd := exec.CommandContext(r.Context(), command[0], command[1:]...)
+		cmd.Stdout, cmd.Stderr = &out, &warnings
+		err := cmd.Run()
+		ended := result{Output: out.Bytes(), Warnings: warnings.Bytes()}
 		if err != nil {
-			w.Header().Set(resultHeader, err.Error())
-			w.WriteHeader(http.StatusInternalServerError)
+			ended.Error = err.Error()
 		}
-		_, _ = w.Write(out)
+		_ = json.NewEncoder(w).Encode(ended)
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.IP+":"+agentPort)
 	if err != nil {

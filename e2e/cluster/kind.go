@@ -162,8 +162,8 @@ func (c *Cluster) closeKind() error {
 		m := n.machine.(*container)
 		wrong = errors.Join(wrong, m.start(ctx)) // what is off has loop devices, too
 		for _, unit := range []string{"kubelet", "containerd"} {
-			log, err := kind.Output(ctx, m.node, "journalctl", "--no-pager", "--unit="+unit)
-			wrong = errors.Join(wrong, err, os.WriteFile(filepath.Join(n.logs, unit+".log"), []byte(log), 0o644))
+			log, warnings, err := kind.Output(ctx, m.node, "journalctl", "--no-pager", "--unit="+unit)
+			wrong = errors.Join(wrong, err, os.WriteFile(filepath.Join(n.logs, unit+".log"), []byte(log+warnings), 0o644))
 		}
 	}
 	return errors.Join(wrong, c.cfg.Kind.Remove())
@@ -251,7 +251,7 @@ func (n *container) kill() error {
 	return kind.Kill(n.cluster.ctx, n.node)
 }
 
-func (n *container) run(ctx context.Context, command []string) (string, error) {
+func (n *container) run(ctx context.Context, command []string) (output, warnings string, err error) {
 	return kind.Output(ctx, n.node, command...)
 }
 

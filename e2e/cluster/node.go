@@ -32,8 +32,8 @@ type machine interface {
 	// kill cuts the power and returns when nothing of the node is left but its disks.
 	kill() error
 	// run runs a command outside of all containers, of a node that may still be booting,
-	// and returns what it printed on both streams.
-	run(ctx context.Context, command []string) (output string, err error)
+	// and returns what it printed on its two streams, also with an error.
+	run(ctx context.Context, command []string) (output, warnings string, err error)
 	// stopKubelet kills kubelet, which then stays away until startKubelet, or a boot.
 	stopKubelet(context.Context) error
 	startKubelet(context.Context) error
@@ -94,12 +94,13 @@ func (n *Node) WaitReady(ctx context.Context, since time.Time) error {
 	})
 }
 
-// Run runs a command on the node itself, outside of all containers, and returns
-// what it printed on both streams. It waits for a node that is still booting.
+// Run runs a command on the node itself, outside of all containers, and returns what it
+// printed, without its warnings: programs of LVM have some that go by themselves. The error
+// has both. It waits for a node that is still booting.
 func (n *Node) Run(ctx context.Context, command ...string) (output string, err error) {
-	output, err = n.machine.run(ctx, command)
+	output, warnings, err := n.machine.run(ctx, command)
 	if err != nil {
-		return output, fmt.Errorf("run %s on %s: %w: %s", strings.Join(command, " "), n.Name, err, strings.TrimSpace(output))
+		return output, fmt.Errorf("run %s on %s: %w: %s", strings.Join(command, " "), n.Name, err, strings.TrimSpace(output+warnings))
 	}
 	return output, nil
 }

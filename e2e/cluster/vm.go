@@ -142,19 +142,16 @@ func (n *vm) start(context.Context) error {
 }
 
 func (n *vm) stopKubelet(ctx context.Context) error {
-	_, err := n.run(ctx, []string{"sh", "-c", "touch " + holdFile("kubelet") + " && kill -9 $(cat " + pidFile("kubelet") + ")"})
-	return err
+	return n.do(ctx, "sh", "-c", "touch "+holdFile("kubelet")+" && kill -9 $(cat "+pidFile("kubelet")+")")
 }
 
 func (n *vm) startKubelet(ctx context.Context) error {
-	_, err := n.run(ctx, []string{"rm", holdFile("kubelet")})
-	return err
+	return n.do(ctx, "rm", holdFile("kubelet"))
 }
 
 // load: the node sees the host's files.
 func (n *vm) load(ctx context.Context, file string) error {
-	_, err := n.run(ctx, []string{"ctr", "--namespace=k8s.io", "images", "import", "--local", file})
-	return err
+	return n.do(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--local", file)
 }
 
 func (n *vm) kill() error {
@@ -170,10 +167,10 @@ func (n *vm) kill() error {
 }
 
 // run asks the program of the node that agent started.
-func (n *vm) run(ctx context.Context, command []string) (output string, err error) {
+func (n *vm) run(ctx context.Context, command []string) (output, warnings string, err error) {
 	b, err := json.Marshal(command)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	address := nodeIP(n.number) + ":" + agentPort
 	if err := n.cluster.poll(ctx, n.name, 50*time.Millisecond, func(context.Context) error {
@@ -183,28 +180,41 @@ func (n *vm) run(ctx context.Context, command []string) (output string, err erro
 		}
 		return conn.Close()
 	}); err != nil {
-		return "", err
+		return "", "", err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/run", bytes.NewReader(b))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	// A connection kept from before a power cut is dead, which the request would
 	// find out too late to be sent again.
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer resp.Body.Close()
-	out, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", err
-	}
 	if resp.StatusCode != http.StatusOK {
-		return string(out), errors.New(resp.Header.Get(resultHeader))
+		why, _ := io.ReadAll(resp.Body)
+		return "", "", fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(why))
 	}
-	return string(out), nil
+	var ended result
+	if err := json.NewDecoder(resp.Body).Decode(&ended); err != nil {
+		return "", "", err
+	}
+	if ended.Error != "" {
+		err = errors.New(ended.Error)
+	}
+	return string(ended.Output), string(ended.Warnings), err
+}
+
+// do runs a command for what it does.
+func (n *vm) do(ctx context.Context, command ...string) error {
+	output, warnings, err := n.run(ctx, command)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", command[0], err, strings.TrimSpace(output+warnings))
+	}
+	return nil
 }
 
 // lastLines is the end of a log, on one line.

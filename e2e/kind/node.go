@@ -141,10 +141,10 @@ func ClearStorage(ctx context.Context, client kubernetes.Interface) error {
 	return nil
 }
 
-// Output runs a command on a node and returns what it printed on both streams, also with
+// Output runs a command on a node and returns what it printed on its two streams, also with
 // an error.
-func Output(ctx context.Context, n nodes.Node, command ...string) (string, error) {
-	var out bytes.Buffer
-	err := n.CommandContext(ctx, command[0], command[1:]...).SetStdout(&out).SetStderr(&out).Run()
-	return out.String(), err
+func Output(ctx context.Context, n nodes.Node, command ...string) (output, warnings string, err error) {
+	var out, aside bytes.Buffer
+	err = n.CommandContext(ctx, command[0], command[1:]...).SetStdout(&out).SetStderr(&aside).Run()
+	return out.String(), aside.String(), err
 }

@@ -157,7 +157,7 @@ func (l *Lab) KeepEvidence(name string) {
 	}
 	for _, n := range l.Nodes() {
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		out, err := n.Run(short, "sh", "-c", "lvs -a -o +lv_tags; vgs; grep kubelet /proc/self/mounts; dmesg | tail -50")
+		out, err := n.Run(short, "sh", "-c", "exec 2>&1; lvs -a -o +lv_tags; vgs; grep kubelet /proc/self/mounts; dmesg | tail -50")
 		cancel()
 		keep(n.Name+".txt", out, err)
 	}
