@@ -453,7 +453,7 @@ func TestRealMissingDisk(t *testing.T) {
 	require.NoError(t, n.publish(v))
 	n.settled(v)
 	n.write(v, "safe")
-	dm("remove", filepath.Base(disk))
+	dm("remove", "--retry", filepath.Base(disk)) // a report may have it open
 
 	requireCode(t, n.publish(newVolume("other", "64Mi")), codes.Unavailable, "misses 1 of its disks")
 	require.NoError(t, n.publish(v), "a volume that is complete stays served")

@@ -225,10 +225,9 @@ func TestDelay(t *testing.T) {
 	started := time.Now()
 	do(t, h, "vgs")
 	require.GreaterOrEqual(t, time.Since(started), 30*time.Millisecond)
+	h.Delay("vgs", time.Hour)
 	h.Delay("vgs", 0)
-	started = time.Now()
 	do(t, h, "vgs")
-	require.Less(t, time.Since(started), 30*time.Millisecond)
 }
 
 func TestRebootActivatesOrNot(t *testing.T) {

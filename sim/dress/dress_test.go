@@ -3,6 +3,8 @@
 package dress
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -39,7 +41,10 @@ func TestContainersWaitForTheirLifetimeOrTheirEnd(t *testing.T) {
 
 	With("box:1", corev1.PullNever)(&spec, 0)
 	p, begin = run(spec.Containers[0].Command)
-	time.Sleep(200 * time.Millisecond) // until it has set its trap
+	require.Eventually(t, func() bool { // it has set its trap, which comes before its child
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.Process.Pid))
+		return err == nil && len(children) > 0
+	}, 5*time.Second, time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, p.Wait(), "it ends well")
 	require.Less(t, time.Since(begin), 5*time.Second)
