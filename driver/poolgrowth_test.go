@@ -319,7 +319,7 @@ func TestThinPoolGrowsOnce(t *testing.T) {
 		size := func() int64 { return least + r.Int64N(8*least) }
 		extent := pick("64k", "1m", "4m", "4m", "16m")
 		percent := 20 + r.Int64N(81)
-		metadata := pick("", "", "thinPoolMetadataSize: 2Mi,", "thinPoolMetadataSize: 33Mi,", "thinPoolMetadataSize: 128Mi,")
+		metadata := pick("", "", "thinPoolMetadataSize: 2Mi,", "thinPoolMetadataSize: 33Mi,", "thinPoolMetadataSize: 80Mi,") // twice the last is less than the least share
 		text := fmt.Sprintf(`
 pools: [{name: thin, volumeGroup: vg0, thinPool: pool0, %s thinPoolSize: %d%%}]
 classes: [{name: thin, pool: thin, default: true, unit: 256Mi}]

@@ -149,7 +149,7 @@ func TestWhatIsUnpublishedAfterAFailure(t *testing.T) {
 	} {
 		t.Run(row.code.String(), func(t *testing.T) {
 			b := newBench(t, nil)
-			b.agent.answer("NodePublishVolume", status.Error(row.code, "no"))
+			b.agent.answer("NodePublishVolume", slices.Repeat([]error{status.Error(row.code, "no")}, 9)...) // the pod must not run meanwhile
 			b.bind("p", inline("data", nil))
 			require.Eventually(t, func() bool { return len(b.events.Events) > 0 }, 10*time.Second, time.Millisecond)
 			require.Contains(t, <-b.events.Events, "Warning FailedMount MountVolume.SetUp failed for volume \"data\" : rpc error: code = "+row.code.String()+" desc = no")
@@ -243,11 +243,13 @@ func TestAPodThatEndsHasItsPhaseBeforeItsVolumesGo(t *testing.T) {
 	b := newBench(t, nil)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", UID: "p-uid", Annotations: map[string]string{LifetimeAnnotation: "10ms"}}}
 	pod.Spec = corev1.PodSpec{NodeName: "n", RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c"}}, Volumes: []corev1.Volume{inline("data", nil)}}
-	b.agent.answer("NodeUnpublishVolume", status.Error(codes.Internal, "no")) // so that there is time to look
+	release := b.agent.hold("NodeUnpublishVolume")
+	t.Cleanup(release)
 	b.create(pod)
 	b.until("p", Ended)
 	require.Equal(t, corev1.PodSucceeded, b.pod("p").Status.Phase)
 	require.False(t, slices.ContainsFunc(b.agent.asked(), func(c string) bool { return c == "p: gone" }))
+	release()
 	b.until("p", Gone)
 	require.Equal(t, corev1.PodSucceeded, b.pod("p").Status.Phase, "it stays until somebody deletes it")
 	b.remove("p")
