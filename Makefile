@@ -96,7 +96,7 @@ fmt: ## format all Go files
 # through all points or states of something is thinned out under the race detector:
 # test-enumerations has all of them, without it. -p 4: some wait more than they work.
 test: ## all tests that need neither root nor LVM, with the race detector
-	$(GO) test -race -p 4 -count=1 -shuffle=on -timeout=5m ./...
+	$(GO) test -race -p 4 -count=1 -shuffle=on -timeout=15m ./...
 
 test-enumerations: ## every crash point, state and recorded session, of which make test has some
 	$(GO) test -count=1 -timeout=5m -run 'CrashPoint|IsExact|EveryKind|Recorded' ./driver ./fakelvm

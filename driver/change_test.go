@@ -114,7 +114,7 @@ classes: [{name: ssd, pool: ssd, default: true}, {name: hdd, pool: hdd}]
 	defer release()
 	flushed := make(chan struct{})
 	go func() { n.agent.Settle(context.Background()); close(flushed) }()
-	require.Eventually(t, func() bool { return n.agent.Running() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return n.host.Hanging() == 1 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, n.publish(b))
 	n.agent.Settle(context.Background())
 	require.NotContains(t, n.lvm("lvs", "-o", "lv_tags", "vg1"), "podlv.state=new")

@@ -134,12 +134,19 @@ func TestControlPlaneAgentDiesAtEachWrite(t *testing.T) {
 	}
 	var work sync.WaitGroup
 	died := make([]bool, len(all))
+	lived := make([]chan struct{}, len(all))
 	for i, s := range all {
+		lived[i] = make(chan struct{})
 		work.Go(func() { // whoever dies is there again when it has
 			select {
 			case <-s.m.deathOf:
 				died[i] = true
-			case <-time.After(15 * time.Second): // this write did not come: see below
+			case <-lived[i]:
+				select {
+				case <-s.m.deathOf:
+					died[i] = true
+				case <-time.After(15 * time.Second): // this write did not come: see below
+				}
 			}
 			s.stop()
 			n := c.nodes[s.name]
@@ -147,8 +154,11 @@ func TestControlPlaneAgentDiesAtEachWrite(t *testing.T) {
 			n.serve(filepath.Join(t.TempDir(), "csi.sock"))
 		})
 	}
-	for _, s := range all {
-		work.Go(func() { c.live(s.name, s.name) })
+	for i, s := range all {
+		work.Go(func() {
+			defer close(lived[i])
+			c.live(s.name, s.name)
+		})
 	}
 	work.Wait()
 	deaths := 0

@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // Annotations that Kubernetes' PV controller and scheduler set.
@@ -64,6 +65,7 @@ func provisioningNodeWith(t *testing.T, classes string, snapshots func(*testing.
 	require.Eventually(t, func() bool { // the agent has asked for its informers
 		return len(factory.WaitForCacheSync(ctx.Done())) == 4
 	}, 10*time.Second, 10*time.Millisecond)
+	kubetest.Watching(t, client, 0, 4)
 	return n, client
 }
 

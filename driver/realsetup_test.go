@@ -116,14 +116,14 @@ func TestRealDevicesAreRefused(t *testing.T) {
 		"what a pvremove leaves of a VG":                    {before: "lvm vgcreate -q x $D; lvm vgremove -q x; lvm pvremove -q $D", words: "is not blank"},
 		"mounted":                                           {before: "mkfs.ext4 -q $D; mkdir -p /run/m; mount $D /run/m", after: "umount /run/m", words: "is in use"},
 		"part of a device-mapper device": {
-			before: "dmsetup create --noudevsync held --table \"0 2048 linear $D 0\"", after: "dmsetup remove --noudevsync held", words: "is part of dm-",
+			before: "dmsetup create --noudevsync held --table \"0 2048 linear $D 0\"", after: "dmsetup remove --retry --noudevsync held", words: "is part of dm-",
 		},
 		"an LV": {
 			before: "lvm vgcreate -q theirs $O; lvm lvcreate -q -y --config 'activation{udev_sync=0 udev_rules=0}' -L 8m -n lv theirs", after: "lvm vgremove -q -ff -y --config 'activation{udev_sync=0 udev_rules=0}' theirs; lvm pvremove -q $O",
 			path: "/dev/theirs/lv", words: "is a logical volume of LVM",
 		},
 		"one that returns errors": {
-			before: "dmsetup create --noudevsync bad --table \"0 8192 error\"; dmsetup mknodes bad", after: "dmsetup remove --noudevsync bad; rm -f /dev/mapper/bad",
+			before: "dmsetup create --noudevsync bad --table \"0 8192 error\"; dmsetup mknodes bad", after: "dmsetup remove --retry --noudevsync bad; rm -f /dev/mapper/bad",
 			path: "/dev/mapper/bad", words: "cannot be",
 		},
 		"read-only":                {before: "blockdev --setro $D", after: "blockdev --setrw $D", words: "is read-only"},

@@ -40,7 +40,7 @@ func serve(t *testing.T, n *fakeNode, change ...func(*driver.Config)) driver.Con
 	fake := mounttest.Fake{Host: n.host}
 	config := driver.Config{
 		NodeName: "node1", Version: "v1.2.3", Socket: filepath.Join(dir, "csi.sock"), RegistrationDir: filepath.Join(dir, "registry"),
-		HTTPAddress: freeAddress(t), Classes: n.classes, Runner: n.host, Stamp: n.host.Stamp, Mounter: fake, Devices: fake, Filesystem: fake,
+		Classes: n.classes, Runner: n.host, Stamp: n.host.Stamp, Mounter: fake, Devices: fake, Filesystem: fake,
 		Clock: n.clock, Log: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
@@ -161,7 +161,7 @@ func TestRegistrationAtKubelet(t *testing.T) {
 
 func TestHealthAndMetrics(t *testing.T) {
 	n := newFakeNode(t)
-	config := serve(t, n)
+	config := serve(t, n, func(c *driver.Config) { c.HTTPAddress = freeAddress(t) })
 	dial(t, config.Socket)
 	get := func(path string) (int, string) {
 		t.Helper()

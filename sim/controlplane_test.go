@@ -192,8 +192,8 @@ func TestControlPlaneEndsWhenNothingCanCome(t *testing.T) {
 // What comes after pods that end by themselves is waited for as long as they run.
 func TestControlPlaneWaitsForWhatEnds(t *testing.T) {
 	r, err := sim.Run(t.Context(), config(t, "topolvm-117",
-		scenario.Setting{Path: "workloads", Value: "[{name: first, pods: 1, lifetime: 6s, volumes: [{kind: inline, size: 1Gi}]}, {name: second, pods: 1, after: first, volumes: [{kind: inline, size: 10000Mi}]}]"},
-		scenario.Setting{Path: "until", Value: "{quiet: 2s, timeout: 10m}"},
+		scenario.Setting{Path: "workloads", Value: "[{name: first, pods: 1, lifetime: 15s, volumes: [{kind: inline, size: 1Gi}]}, {name: second, pods: 1, after: first, volumes: [{kind: inline, size: 10000Mi}]}]"},
+		scenario.Setting{Path: "until", Value: "{quiet: 5s, timeout: 10m}"},
 		scenario.Setting{Path: "expectations", Value: "[{that: metrics.podsRunning == 2, message: x}]"},
 	))
 	require.NoError(t, err)

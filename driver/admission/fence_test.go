@@ -6,6 +6,7 @@ package admission_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,12 +80,17 @@ func agentsAreFenced(t *testing.T, c *cluster) {
 		return err
 	}
 	const published = `{"status":{"capacity":{"podlv.dev/ssd":"10Gi"},"allocatable":{"podlv.dev/ssd":"9Gi"}}}`
-	c.eventually("the fence", func() error {
-		if err := patch(two, "one", published, "status"); err == nil {
+	// refuses says whether it is the policy that refuses, as far as it is known yet.
+	refuses := func(err error, words string) error {
+		if err == nil {
 			return fmt.Errorf("there is none")
 		}
+		if !strings.Contains(err.Error(), words) {
+			return err
+		}
 		return nil
-	})
+	}
+	c.eventually("the fence", func() error { return refuses(patch(two, "one", published, "status"), "may not change node") })
 	require.NoError(t, patch(one, "one", published, "status"))
 	require.NoError(t, patch(two, "two", published, "status"))
 	require.NoError(t, patch(one, "one", `{"status":{"capacity":{"podlv.dev/ssd":null},"allocatable":{"podlv.dev/ssd":"0"}}}`, "status"))
@@ -145,6 +151,10 @@ func agentsAreFenced(t *testing.T, c *cluster) {
 		}
 	}
 	const own = "may publish the capacity of that node only, in an object that its Node owns"
+	c.eventually("the fence of capacity", func() error {
+		_, err := one.StorageV1().CSIStorageCapacities("podlv-system").Create(t.Context(), capacity("x", "two", "two"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return refuses(err, own)
+	})
 	require.NoError(t, of(one)(capacity("one", "one", "one")))
 	require.NoError(t, of(two)(capacity("two", "two", "two")))
 	require.ErrorContains(t, of(one)(capacity("x", "two", "two")), own)

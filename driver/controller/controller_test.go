@@ -25,6 +25,7 @@ import (
 
 	"github.com/podlv/podlv/driver"
 	"github.com/podlv/podlv/driver/admission"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 const classesFile = `
@@ -66,7 +67,9 @@ func (b *bench) restart() {
 	ctx, stop := context.WithCancel(b.Context())
 	b.stop = func() { stop(); k.watched.shutdown() }
 	b.Cleanup(b.stop)
+	before := len(b.api.Actions())
 	require.NoError(b, k.watched.start(ctx))
+	kubetest.Watching(b, b.api, before, 6)
 	b.k = k
 }
 

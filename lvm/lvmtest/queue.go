@@ -70,7 +70,7 @@ var queueContracts = []contract{
 		first := make(chan error, 1)
 		go func() { first <- f.client.Create(context.Background(), lvm.Spec{VG: group, Name: "slow", Size: mib}) }()
 		<-started
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		err := f.client.Create(ctx, lvm.Spec{VG: group, Name: "waits", Size: mib})
 		var hung *lvm.HungError

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/podlv/podlv/sim/kube/kubetest"
 	"github.com/podlv/podlv/sim/kubelet"
 )
 
@@ -60,6 +61,7 @@ func watched(t *testing.T, c Config) (*fake.Clientset, *notes, *Watcher) {
 	c.Client, c.Namespace, c.Observer = client, "ns", seen
 	w, err := Watch(t.Context(), c)
 	require.NoError(t, err)
+	kubetest.Watching(t, client, 0, 5)
 	return client, seen, w
 }
 

@@ -145,7 +145,10 @@ func TestAPodThatIsDeletedMeanwhileEnds(t *testing.T) {
 	b := newBench(t, nil)
 	b.bind("p", inline("data", nil))
 	b.until("p", Running)
+	var release func()
 	b.restart(func() {
+		release = b.agent.hold("NodePublishVolume") // it may be called before or after the pod is told of
+		t.Cleanup(release)
 		b.remove("p")
 		require.Eventually(t, func() bool {
 			for _, o := range b.config.Pods.GetStore().List() {
@@ -154,6 +157,8 @@ func TestAPodThatIsDeletedMeanwhileEnds(t *testing.T) {
 			return false
 		}, 10*time.Second, time.Millisecond)
 	})
+	b.until("p", Ended)
+	release()
 	b.until("p", Gone)
 	require.Equal(t, corev1.PodSucceeded, b.phaseAtEnd("p"))
 	require.Equal(t, []string{"p: ended", "NodePublishVolume", "NodeUnpublishVolume"}, methods(b.settled()))

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/podlv/podlv/driver"
+	"github.com/podlv/podlv/sim/kube/kubetest"
 )
 
 // events is a handler that keeps what it is told.
@@ -64,6 +65,7 @@ func started(t *testing.T) (*Router, *fake.Clientset) {
 	ctx, cancel := context.WithCancel(t.Context())
 	require.NoError(t, r.Start(ctx))
 	t.Cleanup(func() { cancel(); r.Stop() })
+	kubetest.Watching(t, client, 0, 5)
 	return r, client
 }
 

@@ -65,7 +65,7 @@ func TestALatePartIsNotWaitedFor(t *testing.T) {
 	g := New()
 	g.Go("etcd", untilStopped)
 	g.Go("slow", func(context.Context) error { select {} })
-	if late := g.Stop(time.Millisecond); !slices.Equal(late, []string{"slow"}) {
+	if late := g.Stop(200 * time.Millisecond); !slices.Equal(late, []string{"slow"}) {
 		t.Errorf("late: %q", late)
 	}
 }

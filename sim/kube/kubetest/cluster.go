@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kubetest gives a test, or a benchmark, the simulator's control plane and an
-// administrator's client of it. There is only a Cluster.
+// administrator's client of it, its Cluster. Watching is for tests with a fake API server.
 package kubetest
 
 import (
